@@ -1,0 +1,186 @@
+"""Clip and ClipBatch: the one thing that flows from readers to tasks.
+
+What this file is not: it knows no file, no label name and no model. Models, layers and ops never see it; they take
+the tensors inside.
+
+Shape letters: N clips, T frames, `*frame` one frame: (C, H, W) pixels, (D,) features, () tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+
+def _shapes(targets: Mapping[str, Tensor]) -> str:
+    return "{" + ", ".join(f"{name}: {tuple(target.shape)}" for name, target in targets.items()) + "}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Clip:
+    """Frames of one source in the order of time.
+
+    Args:
+        frames: (T, *frame). uint8 for images, float for fields and features, int64 for tokens. T ≥ 1.
+        times: (T,) float64, seconds (or position) of each frame in its source, as the container tells them.
+        key: unique, printable and stable name, such as `"a.mp4@12.0-14.0"`.
+        views: (T,) int64, the view that each frame belongs to; None where there is one view.
+        targets: what is known of the clip, by name: any shape for the clip as a whole, (T, ...) for each frame.
+
+    Raises:
+        ValueError: a shape or dtype disagrees with the above.
+    """
+
+    frames: Tensor
+    times: Tensor
+    key: str
+    views: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim < 1 or len(self.frames) == 0:
+            raise ValueError(f"frames of {self.key!r} must be (T, *frame) with T ≥ 1, got {tuple(self.frames.shape)}")
+        for name, tensor in (("times", self.times), ("views", self.views)):
+            if tensor is not None and tensor.shape != (len(self),):
+                raise ValueError(f"{name} of {self.key!r} must be ({len(self)},), got {tuple(tensor.shape)}")
+        if self.times.dtype != torch.float64:
+            raise ValueError(f"times of {self.key!r} must be float64, got {self.times.dtype}")
+        if not self.key.isprintable() or not self.key:
+            raise ValueError(f"key must be printable and not empty, got {self.key!r}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        views = "" if self.views is None else f", views={tuple(self.views.shape)}"
+        return (
+            f"Clip({self.key!r}, frames={tuple(self.frames.shape)} {self.frames.dtype}, "
+            f"times={self.times[0]:.3f}..{self.times[-1]:.3f}{views}, targets={_shapes(self.targets)})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClipBatch:
+    """Clips side by side, each padded with zeros after its own length.
+
+    Args:
+        frames: (N, T, *frame), zero after each length.
+        lengths: (N,) int64, number of valid frames of each clip, 1 ≤ length ≤ T.
+        times: (N, T) float64, zero after each length.
+        keys: the N keys.
+        views: (N, T) int64, zero after each length; None where there is one view.
+        targets: (N, ...) for clips, (N, T, ...) for frames, zero after each length.
+
+    Raises:
+        ValueError: a shape disagrees with the above.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    times: Tensor
+    keys: tuple[str, ...]
+    views: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, t = self.frames.shape[:2]
+        if self.lengths.shape != (n,) or len(self.keys) != n:
+            raise ValueError(f"a batch of {n} needs {n} lengths and keys, got {len(self.lengths)} and {len(self.keys)}")
+        for name, tensor in (("times", self.times), ("views", self.views)):
+            if tensor is not None and tensor.shape != (n, t):
+                raise ValueError(f"{name} must be {(n, t)}, got {tuple(tensor.shape)}")
+        for name, target in self.targets.items():
+            if len(target) != n:
+                raise ValueError(f"target {name!r} must start with N = {n}, got {tuple(target.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
+        """The same batch with every tensor on `device`. Times stay float64, on the CPU where the device has none."""
+        move = partial(torch.Tensor.to, device=device, non_blocking=non_blocking)
+        keeps_float64 = torch.device(device).type != "mps"
+        return replace(
+            self,
+            frames=move(self.frames),
+            lengths=move(self.lengths),
+            times=move(self.times) if keeps_float64 else self.times,
+            views=None if self.views is None else move(self.views),
+            targets={name: move(target) for name, target in self.targets.items()},
+        )
+
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in page-locked memory. The DataLoader calls this by its name."""
+        return replace(
+            self,
+            frames=self.frames.pin_memory(),
+            lengths=self.lengths.pin_memory(),
+            times=self.times.pin_memory(),
+            views=None if self.views is None else self.views.pin_memory(),
+            targets={name: target.pin_memory() for name, target in self.targets.items()},
+        )
+
+    def __repr__(self) -> str:
+        views = "" if self.views is None else f", views={tuple(self.views.shape)}"
+        return (
+            f"ClipBatch(frames={tuple(self.frames.shape)} {self.frames.dtype}, "
+            f"lengths={self.lengths.tolist()}{views}, targets={_shapes(self.targets)})"
+        )
+
+
+def collate(clips: Sequence[Clip]) -> ClipBatch:
+    """Join clips into a batch, padding with zeros behind each.
+
+    A target of equal shape in every clip is stacked; one whose first size is each clip's own T is padded like frames.
+
+    Args:
+        clips: N ≥ 1 clips of equal frame shape, equal dtype and equal target names.
+
+    Raises:
+        ValueError: clips do not fit together; the message names the two that disagree.
+    """
+    if not clips:
+        raise ValueError("collate needs at least one clip, got none")
+    first = clips[0]
+    for clip in clips[1:]:
+        for what, ours, theirs in (
+            ("frame shape", tuple(first.frames.shape[1:]), tuple(clip.frames.shape[1:])),
+            ("dtype", first.frames.dtype, clip.frames.dtype),
+            ("target names", sorted(first.targets), sorted(clip.targets)),
+            ("views", first.views is None, clip.views is None),
+        ):
+            if ours != theirs:
+                raise ValueError(f"clips of one batch need one {what}: {first.key!r} has {ours}, {clip.key!r} has {theirs}")
+    return ClipBatch(
+        frames=_pad([clip.frames for clip in clips]),
+        lengths=torch.tensor([len(clip) for clip in clips]),
+        times=_pad([clip.times for clip in clips]),
+        keys=tuple(clip.key for clip in clips),
+        views=None if first.views is None else _pad([clip.views for clip in clips if clip.views is not None]),
+        targets={name: _join_targets(name, clips) for name in first.targets},
+    )
+
+
+def _pad(tensors: Sequence[Tensor]) -> Tensor:
+    longest = max(len(tensor) for tensor in tensors)
+    padded = tensors[0].new_zeros((len(tensors), longest, *tensors[0].shape[1:]))
+    for row, tensor in zip(padded, tensors, strict=True):
+        row[: len(tensor)] = tensor
+    return padded
+
+
+def _join_targets(name: str, clips: Sequence[Clip]) -> Tensor:
+    targets = [clip.targets[name] for clip in clips]
+    if all(target.shape == targets[0].shape for target in targets):
+        return torch.stack(targets)
+    for clip, target in zip(clips, targets, strict=True):
+        if target.ndim == 0 or len(target) != len(clip):
+            raise ValueError(
+                f"target {name!r} must have one shape in all clips, or one row per frame; "
+                f"{clip.key!r} has {len(clip)} frames and a target of {tuple(target.shape)}"
+            )
+    return _pad(targets)
