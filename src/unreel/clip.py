@@ -154,7 +154,9 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
             ("views", first.views is None, clip.views is None),
         ):
             if ours != theirs:
-                raise ValueError(f"clips of one batch need one {what}: {first.key!r} has {ours}, {clip.key!r} has {theirs}")
+                raise ValueError(
+                    f"clips of one batch need one {what}: {first.key!r} has {ours}, {clip.key!r} has {theirs}"
+                )
     return ClipBatch(
         frames=_pad([clip.frames for clip in clips]),
         lengths=torch.tensor([len(clip) for clip in clips]),

@@ -1,1 +1,15 @@
-"""."""
+"""What an output means: one LightningModule a task. TASKS is the only index."""
+
+from unreel.tasks.base import OptimConfig as OptimConfig
+from unreel.tasks.base import Task as Task
+from unreel.tasks.classify import Classify as Classify
+from unreel.tasks.classify import MultiLabel as MultiLabel
+from unreel.tasks.regress import Regress as Regress
+from unreel.tasks.tag import Tag as Tag
+
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify,
+    "multilabel": MultiLabel,
+    "tag": Tag,
+    "regress": Regress,
+}

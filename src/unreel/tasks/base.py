@@ -1,0 +1,207 @@
+"""Task: what an output means. Loss, measures and rows of a model's outputs, and the optimiser that lowers the loss.
+
+A task knows no file and no reader. It takes any module that answers `model(frames, lengths) -> (outputs, state)`.
+
+Shape letters: N clips, T frames, K outputs, M measured items (clips, or valid frames of all clips).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from unreel.clip import ClipBatch
+from unreel.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights move.
+
+    Args:
+        optimizer: AdamW (weight decay on matrices and kernels only), or SGD with Nesterov momentum 0.9.
+        lr: the highest learning rate.
+        weight_decay: decoupled decay a step, times the learning rate.
+        schedule: `onecycle` warms up and then falls along a cosine to almost zero over the whole training;
+            `constant` stays.
+        warmup: the part of all steps spent on warming up, 0 to 1 (onecycle).
+        label_smoothing: 0 to 1, the share of each target spread over all classes (classification).
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: Literal["onecycle", "constant"] = "onecycle"
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ConfigError(f"lr must be greater than 0, got {self.lr}")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+
+
+class Segment(Protocol):
+    """A label from `start` to `end`, in seconds of the source."""
+
+    @property
+    def start(self) -> float:
+        """Seconds, inclusive."""
+        ...
+
+    @property
+    def end(self) -> float:
+        """Seconds, exclusive."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The label's name."""
+        ...
+
+
+class Labelled(Protocol):
+    """What a task asks of an example: its labels as they stand in the manifest."""
+
+    @property
+    def key(self) -> str:
+        """The clip's unique name."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Labels of the whole clip."""
+        ...
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """Labels in time."""
+        ...
+
+
+class Task(LightningModule, ABC):
+    """A model under training for one purpose.
+
+    Args:
+        model: answers `(frames (N, T, *frame), lengths (N,)) -> (outputs, state)`; outputs are (N, K) where `readout`
+            is "clip", (N, T, K) where it is "frame".
+        labels: the K names of the outputs.
+        optim: how the weights move.
+        class_weights: (K,) weight of each class in the loss; None for equal ones.
+        from_features: the batches carry features of a frozen encoder in place of frames, and `model.decode` is run
+            on them.
+    """
+
+    readout: ClassVar[Literal["clip", "frame"]]
+    monitor: ClassVar[str]
+    mode: ClassVar[Literal["min", "max"]]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        labels: Sequence[str],
+        optim: OptimConfig | None = None,
+        class_weights: Tensor | None = None,
+        from_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.labels = tuple(labels)
+        self.optim = optim or OptimConfig()
+        self.from_features = from_features
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.class_weights: Tensor | None
+        self.measures = self.make_measures()
+
+    @classmethod
+    @abstractmethod
+    def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
+        """The K names of the outputs, found in the examples to learn from."""
+
+    @abstractmethod
+    def encode(self, example: Labelled, times: Tensor) -> Mapping[str, Tensor]:
+        """Targets of one clip, whose frames stand at `times` (T,) seconds."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
+        """The mean loss over measured items, a scalar."""
+
+    @abstractmethod
+    def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Scores (M, K) and truth (M, ...) of the measured items: what the measures are computed from."""
+
+    @abstractmethod
+    def make_measures(self) -> MetricCollection:
+        """Fresh torchmetrics over (scores, truth)."""
+
+    @abstractmethod
+    def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+        """What is said of each clip, ready for JSON: one dict a clip, without file and time."""
+
+    @abstractmethod
+    def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
+        """What is true of each clip in the form of `rows`, under the key "truth"."""
+
+    def forward(self, batch: ClipBatch) -> Tensor:
+        """Outputs (N, K) or (N, T, K) of a batch."""
+        run = self.model.decode if self.from_features else self.model
+        outputs, _ = run(batch.frames, batch.lengths)  # type: ignore[operator]
+        return outputs
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        loss = self.loss(self(batch), batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Loss and measures of one batch."""
+        outputs = self(batch)
+        self.log("val_loss", self.loss(outputs, batch), batch_size=len(batch), sync_dist=True)
+        self.measures.update(*self.pairs(outputs, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the measures over all validation clips."""
+        values = self.measures.compute()
+        self.log_dict({f"val_{name}": value for name, value in values.items() if value.ndim == 0})
+        if f"val_{self.monitor}" != "val_loss":
+            self.log(f"val_{self.monitor}", values[self.monitor], prog_bar=True)
+        self.measures.reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser and schedule of `OptimConfig` over the parameters that are not frozen."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.optim.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        if self.optim.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=self.optim.lr)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=0.9, nesterov=True)
+        if self.optim.schedule == "constant":
+            return {"optimizer": optimizer}
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.optim.lr,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.optim.warmup,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def collect(measures: Mapping[str, Metric]) -> MetricCollection:
+    """A collection whose names are the keys, without sharing of states, so that a reset of one is a reset of one."""
+    return MetricCollection(dict(measures), compute_groups=False)

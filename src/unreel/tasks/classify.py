@@ -1,0 +1,144 @@
+"""Classification of clips: one class each, or any number of classes each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+    MultilabelAccuracy,
+    MultilabelAUROC,
+    MultilabelAveragePrecision,
+    MultilabelF1Score,
+)
+
+from unreel.clip import ClipBatch
+from unreel.errors import ManifestError
+from unreel.tasks.base import Labelled, Task, collect
+from unreel.tasks.labels import sorted_labels
+
+
+class Classify(Task):
+    """One class a clip: softmax over K classes, cross-entropy.
+
+    Target `label` (): the index of the class.
+    """
+
+    readout = "clip"
+    monitor = "accuracy"
+    mode = "max"
+
+    @classmethod
+    def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
+        """All labels that occur, in natural order. An example without exactly one label is refused."""
+        for example in examples:
+            if len(example.labels) != 1:
+                raise ManifestError(
+                    f"classify needs exactly one label a clip, {example.key} has {list(example.labels)}; "
+                    "for several labels a clip use --task multilabel, for labels in time --task tag"
+                )
+        return sorted_labels(examples, at_least=2)
+
+    def encode(self, example: Labelled, times: Tensor) -> Mapping[str, Tensor]:
+        """`label` (), int64."""
+        return {"label": torch.tensor(self.labels.index(example.labels[0]))}
+
+    def loss(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
+        """Cross-entropy, weighted by class where weights are given."""
+        return functional.cross_entropy(
+            outputs, batch.targets["label"], self.class_weights, label_smoothing=self.optim.label_smoothing
+        )
+
+    def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, K) and class indices (N,)."""
+        return outputs.float().softmax(-1), batch.targets["label"]
+
+    def make_measures(self) -> MetricCollection:
+        """Accuracy, macro F1, macro AUROC."""
+        k = len(self.labels)
+        return collect(
+            {
+                "accuracy": MulticlassAccuracy(k, average="micro"),
+                "macro_f1": MulticlassF1Score(k, average="macro"),
+                "auroc": MulticlassAUROC(k, average="macro"),
+            }
+        )
+
+    def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+        """`label`, its `score`, and the `scores` of all classes, probabilities."""
+        rows = []
+        for scores in outputs.float().softmax(-1).tolist():
+            best = max(range(len(scores)), key=scores.__getitem__)
+            row = {"label": self.labels[best], "score": scores[best]}
+            rows.append(row | {"scores": dict(zip(self.labels, scores, strict=True))})
+        return rows
+
+    def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
+        """`truth`: the label."""
+        return [{"truth": self.labels[index]} for index in batch.targets["label"].tolist()]
+
+
+class MultiLabel(Task):
+    """Any number of classes a clip: a sigmoid each, binary cross-entropy. A class is said when its score is ≥ 0.5.
+
+    Target `labels` (K,): 1.0 where the class holds.
+    """
+
+    readout = "clip"
+    monitor = "macro_ap"
+    mode = "max"
+
+    @classmethod
+    def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
+        """All labels that occur, in natural order. An example may have none."""
+        return sorted_labels(examples, at_least=1)
+
+    def encode(self, example: Labelled, times: Tensor) -> Mapping[str, Tensor]:
+        """`labels` (K,), float32."""
+        return {"labels": torch.tensor([float(name in example.labels) for name in self.labels])}
+
+    def loss(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
+        """Mean binary cross-entropy over clips and classes."""
+        smooth = self.optim.label_smoothing
+        targets = batch.targets["labels"] * (1 - smooth) + smooth / 2
+        return functional.binary_cross_entropy_with_logits(outputs, targets, self.class_weights)
+
+    def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, K) and 0/1 truth (N, K)."""
+        return outputs.float().sigmoid(), batch.targets["labels"].long()
+
+    def make_measures(self) -> MetricCollection:
+        """Macro average precision, macro F1, macro AUROC, and accuracy over clips times classes."""
+        k = len(self.labels)
+        return collect(
+            {
+                "macro_ap": MultilabelAveragePrecision(k, average="macro"),
+                "macro_f1": MultilabelF1Score(k, average="macro"),
+                "auroc": MultilabelAUROC(k, average="macro"),
+                "accuracy": MultilabelAccuracy(k, average="micro"),
+            }
+        )
+
+    def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+        """`labels` whose score is ≥ 0.5, and the `scores` of all classes, probabilities."""
+        return [
+            {
+                "labels": [name for name, score in zip(self.labels, scores, strict=True) if score >= 0.5],
+                "scores": dict(zip(self.labels, scores, strict=True)),
+            }
+            for scores in outputs.float().sigmoid().tolist()
+        ]
+
+    def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
+        """`truth`: the list of labels."""
+        return [
+            {"truth": [name for name, holds in zip(self.labels, row, strict=True) if holds]}
+            for row in batch.targets["labels"].tolist()
+        ]
