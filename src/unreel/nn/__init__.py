@@ -1,1 +1,19 @@
-"""."""
+"""Layers in the manner of torch.nn: tensors and lengths in, tensors and a state out. They see no clip and no file."""
+
+from unreel.nn.motion import FrameDifference
+from unreel.nn.normalize import Normalize
+from unreel.nn.pooling import PoolKind, TimePool
+from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.time_distributed import TimeDistributed, TimeSequential
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "FrameDifference",
+    "Normalize",
+    "PoolKind",
+    "TimeDistributed",
+    "TimePool",
+    "TimeSequential",
+]

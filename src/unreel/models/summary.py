@@ -1,0 +1,30 @@
+"""A model as a table: every layer with the shape of its output and the number of its parameters, by torchinfo.
+
+What this file is not: it measures no time and no memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def summarize(model: nn.Module, frame_shape: tuple[int, ...], T: int = 8) -> str:  # noqa: N803, the house's letter
+    """The table of a model for one clip of T frames. The layers of an encoder show shapes (V, ...), frame by frame.
+
+    Args:
+        model: called as `model(frames)`.
+        frame_shape: shape of a frame, such as (C, H, W).
+        T: frames of the clip.
+    """
+    from torchinfo import summary
+
+    device = next(model.parameters()).device
+    table = summary(
+        model,
+        input_data=torch.zeros(1, T, *frame_shape, device=device),
+        col_names=("output_size", "num_params", "trainable"),
+        depth=8,
+        verbose=0,
+    )
+    return str(table)
