@@ -1,1 +1,49 @@
-"""."""
+"""Data: bytes -> Clip -> ClipBatch. What there is, how it is divided, which frames are read, and in what order."""
+
+from unreel.data.cache import FrameCache
+from unreel.data.content import content_hash
+from unreel.data.dataset import Broken, ClipDataset
+from unreel.data.folders import from_folders, load
+from unreel.data.loading import ClipLoader
+from unreel.data.manifest import (
+    Example,
+    Manifest,
+    ManifestConfig,
+    Segment,
+    as_segments,
+    read_manifest,
+    write_manifest,
+)
+from unreel.data.sampling import SamplingConfig, choose, windows
+from unreel.data.splits import SplitConfig, Splits, split
+from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
+from unreel.data.weights import class_weights, example_weights
+
+__all__ = [
+    "AugmentConfig",
+    "Broken",
+    "ClipDataset",
+    "ClipLoader",
+    "Example",
+    "FrameCache",
+    "Manifest",
+    "ManifestConfig",
+    "PreprocessConfig",
+    "SamplingConfig",
+    "Segment",
+    "SplitConfig",
+    "Splits",
+    "as_segments",
+    "augment",
+    "choose",
+    "class_weights",
+    "content_hash",
+    "example_weights",
+    "from_folders",
+    "load",
+    "preprocess",
+    "read_manifest",
+    "split",
+    "windows",
+    "write_manifest",
+]

@@ -1,0 +1,101 @@
+"""Cache of decoded frames on disk: every preprocessed frame of an example, memory-mapped when read.
+
+An entry is two .npy files, frames (T, *frame) and times (T,), named after the hash of the file's content, the
+preprocessing and the part of the file. So a changed file or setting makes a new entry, and a renamed file finds its old
+one. Entries are written beside their place and moved there whole, so several processes may write at once.
+
+What this file is not: it never deletes, except an entry that it cannot open. Removing the folder is safe at any time.
+
+Shape letters: T frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unreel.data.content import content_hash
+from unreel.data.manifest import Example
+from unreel.data.transforms import PreprocessConfig
+
+_FORMAT = 1
+
+
+class FrameCache:
+    """Decoded frames in a folder.
+
+    Args:
+        folder: made where it does not exist. Runs and splits may share one.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def get(
+        self,
+        path: Path,
+        example: Example,
+        preprocess: PreprocessConfig,
+        build: Callable[[], tuple[Tensor, Tensor]],
+    ) -> tuple[NDArray[np.generic], Tensor]:
+        """Frames (T, *frame), memory-mapped and read-only, and times (T,) float64 seconds.
+
+        Args:
+            path: the file.
+            example: which part of it.
+            preprocess: what was done to the frames.
+            build: makes frames and times where there is no entry, or a damaged one.
+
+        Raises:
+            ReadError: the file cannot be read, or what `build` raises.
+        """
+        entry = self._entry(path, example, preprocess)
+        found = self._open(entry)
+        if found is None:
+            frames, times = build()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(entry.with_suffix(".times.npy"), times.numpy())
+            _write(entry.with_suffix(".frames.npy"), frames.numpy())
+            found = self._open(entry)
+            if found is None:  # somebody removes entries while we write them
+                return frames.numpy(), times
+        return found
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.npy")) if self.folder.is_dir() else 0
+
+    def _entry(self, path: Path, example: Example, preprocess: PreprocessConfig) -> Path:
+        named = json.dumps([_FORMAT, content_hash(path), asdict(preprocess), example.start, example.end])
+        return self.folder / hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+    def _open(self, entry: Path) -> tuple[NDArray[np.generic], Tensor] | None:
+        try:
+            frames = np.load(entry.with_suffix(".frames.npy"), mmap_mode="r", allow_pickle=False)
+            times = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if frames.ndim < 1 or times.dtype != np.float64 or times.shape != frames.shape[:1] or not len(times):
+            return None
+        return frames, torch.from_numpy(times)
+
+
+def _write(path: Path, array: NDArray[np.generic]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix="writing-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

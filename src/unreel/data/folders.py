@@ -1,0 +1,130 @@
+"""Class folders: a manifest read off the names of folders, on disk or inside a zip.
+
+    root/CLASS/clip.mp4              a file directly in a class folder is one clip (an image: a clip of one frame)
+    root/CLASS/any/depth/clip.mp4    so is one further below
+    root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
+    root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
+
+What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
+every other file of a class counts, so that one that cannot be read is found and listed later.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.errors import ManifestError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+_LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_EXPECTED = "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4)"
+
+
+def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
+    """The manifest of whatever `path` is.
+
+    Args:
+        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder or zip of class
+            folders.
+        config: names of columns, and the pattern of groups.
+
+    Raises:
+        ManifestError: nothing is there, or it cannot be understood as one of these.
+    """
+    path, config = Path(path), config or ManifestConfig()
+    if path.is_dir():
+        tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
+        if len(tables) > 1:
+            raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
+        if tables:
+            return read_manifest(tables[0], config)
+    elif not path.is_file():
+        raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif path.suffix.lower() != ".zip":
+        return read_manifest(path, config)
+    return grouped_by_path(from_folders(path), config.group_from)
+
+
+def from_folders(root: str | Path) -> Manifest:
+    """The manifest that class folders stand for, examples in the order of their paths.
+
+    Args:
+        root: a folder, or a .zip file. A single folder that wraps all others inside a zip is looked through.
+
+    Raises:
+        ManifestError: no files, or none in a class folder.
+    """
+    root = Path(root)
+    if root.is_dir():
+        files = [PurePosixPath(path.relative_to(root).as_posix()) for path in _walk(root)]
+        examples = _examples(root, files)
+        return Manifest(root, examples)
+    try:
+        with zipfile.ZipFile(root) as archive:
+            files = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ManifestError(f"{root}: expected a folder or a zip: {error}") from None
+    files = [file for file in files if not any(_passed_over(part) for part in file.parts)]
+    wrapper = _wrapper(files)
+    examples = _examples(root, [file.relative_to(wrapper) for file in files])
+    inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
+    return Manifest(root.parent, tuple(inside))
+
+
+def _walk(root: Path) -> Iterable[Path]:
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _passed_over(name))
+        yield from (Path(folder, name) for name in sorted(files) if not _passed_over(name))
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def _wrapper(files: Sequence[PurePosixPath]) -> PurePosixPath:
+    """The folder that all files lie in, where it is neither a class nor a side of a split."""
+    tops = {file.parts[0] for file in files}
+    if len(tops) == 1 and all(len(file.parts) > 2 for file in files) and not tops <= SPLIT_NAMES.keys():
+        return PurePosixPath(tops.pop())
+    return PurePosixPath()
+
+
+def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]:
+    if not files:
+        raise ManifestError(f"{root}: {_EXPECTED}, found no files")
+    inside = [file for file in files if len(file.parts) > 1]
+    if not inside:
+        raise ManifestError(
+            f"{root}: {_EXPECTED}, found {len(files)} files and no folder: make a folder for each class"
+        )
+    split_outside = all(file.parts[0].lower() in SPLIT_NAMES for file in inside)
+    depth = 1 if split_outside else 0
+    inside = [file for file in inside if len(file.parts) > depth + 1]
+    if not inside:
+        raise ManifestError(f"{root}: {_EXPECTED} inside of the folders of a split, found files only")
+    by_folder: dict[PurePosixPath, list[PurePosixPath]] = {}
+    for file in inside:
+        by_folder.setdefault(file.parent, []).append(file)
+    holds_folders = {parent for folder in by_folder for parent in folder.parents}
+    clips: list[PurePosixPath] = []
+    for folder, members in by_folder.items():
+        below_class = len(folder.parts) > depth + 1
+        only_images = all(member.suffix.lower() in IMAGE_SUFFIXES for member in members)
+        clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
+    classes = {clip.parts[depth] for clip in clips}
+    if len(classes) == 1:
+        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=4)
+    return tuple(
+        Example(
+            path=clip.as_posix(),
+            labels=(clip.parts[depth],),
+            split=SPLIT_NAMES[clip.parts[0].lower()] if split_outside else None,
+        )
+        for clip in sorted(clips)
+    )

@@ -1,0 +1,124 @@
+"""Transforms of frames: preprocessing, which is part of a trained model, and augmentation, which is not.
+
+Preprocessing is done to every frame by itself and always the same: at training, prediction and serving. Augmentation
+does one thing to all frames of a clip, drawn from a seed. Both see uint8 images only: fields, features and tokens pass
+untouched.
+
+What this file is not: pixels become numbers around zero in the model (`nn.Normalize`), not here.
+
+Shape letters: T frames, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from unreel.errors import ConfigError
+
+_CROP_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """What is done to every frame.
+
+    Args:
+        size: (H, W) of all frames afterwards, pixels.
+        fit: `stretch` to the size; `crop` what hangs over on the longer side; `pad` with black on the shorter one.
+        channels: `rgb` (3) or `grey` (1).
+    """
+
+    size: tuple[int, int] = (112, 112)
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    channels: Literal["rgb", "grey"] = "rgb"
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ConfigError(f"size must be (height, width) in pixels, each at least 1, got {self.size}")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done at random, alike to all frames of a clip.
+
+    Args:
+        flip: mirror left and right, half of the time.
+        crop: the smallest share of the area that a random crop keeps, above 0 to 1; 1 crops nothing.
+        brightness: a factor from 1 - brightness to 1 + brightness, 0 to 1.
+        contrast: a factor from 1 - contrast to 1 + contrast, 0 to 1.
+    """
+
+    flip: bool = False
+    crop: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"crop must be above 0 and at most 1, got {self.crop}")
+        for name in ("brightness", "contrast"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+
+
+def is_images(frames: Tensor) -> bool:
+    """Whether frames are images: uint8 (T, C, H, W) with 1 or 3 channels."""
+    return frames.dtype == torch.uint8 and frames.ndim == 4 and frames.shape[1] in (1, 3)
+
+
+def preprocess(frames: Tensor, config: PreprocessConfig) -> Tensor:
+    """Images (T, C, H, W) uint8 at the size and channels of `config`, bilinear with antialiasing; others untouched."""
+    if not is_images(frames):
+        return frames
+    if config.channels == "grey":
+        frames = functional.rgb_to_grayscale(frames) if frames.shape[1] == 3 else frames
+    height, width = config.size
+    if config.fit != "stretch":
+        ratios = height / frames.shape[2], width / frames.shape[3]
+        ratio = max(ratios) if config.fit == "crop" else min(ratios)
+        bound = max if config.fit == "crop" else min
+        inner = [
+            bound(edge, max(1, round(size * ratio))) for edge, size in zip(config.size, frames.shape[2:], strict=True)
+        ]
+        frames = _resize(frames, inner[0], inner[1])
+        frames = functional.center_crop(frames, [height, width])
+    else:
+        frames = _resize(frames, height, width)
+    if config.channels == "rgb" and frames.shape[1] == 1:
+        frames = frames.expand(-1, 3, -1, -1)
+    return frames.contiguous()
+
+
+def augment(frames: Tensor, config: AugmentConfig, seed: int) -> Tensor:
+    """Images (T, C, H, W) uint8 changed at random, alike in all T, size and channels kept; others untouched.
+
+    The same seed gives the same change. The global random state stays as it is.
+    """
+    if not is_images(frames):
+        return frames
+    steps: list[torch.nn.Module] = []
+    if config.crop < 1:
+        size = (frames.shape[2], frames.shape[3])
+        steps.append(v2.RandomResizedCrop(size, (config.crop, 1.0), _CROP_RATIO, antialias=True))
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if config.brightness or config.contrast:
+        steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
+    if not steps:
+        return frames
+    # torch.manual_seed would touch the generators of the accelerators too, which a fork of the CPU's does not put back
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return v2.Compose(steps)(frames).contiguous()
+
+
+def _resize(frames: Tensor, height: int, width: int) -> Tensor:
+    if frames.shape[2:] == (height, width):
+        return frames
+    return functional.resize(frames, [height, width], antialias=True)
