@@ -21,6 +21,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,14 @@ class SplitConfig:
             it is taken from train.
         test: share of clips to be measured on; without folds and without a split in the manifest.
         folds: 0, or the number of folds, at least 2.
-        fold: the fold that is the test side, from 0.
+        fold: the fold that is the test side, from 0; None where none is chosen yet (one run for each).
         seed: draws among equally good divisions.
     """
 
     val: float = 0.15
     test: float = 0.15
     folds: int = 0
-    fold: int = 0
+    fold: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,12 +60,11 @@ class SplitConfig:
             )
         if self.folds == 1 or self.folds < 0:
             raise ConfigError(f"folds must be 0 (none) or at least 2, got {self.folds}")
-        if not 0 <= self.fold < max(1, self.folds):
-            raise ConfigError(f"fold must be from 0 to {max(1, self.folds) - 1}, got {self.fold}")
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            raise ConfigError(f"fold must be from 0 to folds - 1 = {self.folds - 1}, got {self.fold}")
 
 
-@dataclass(frozen=True)
-class Splits:
+class Splits(NamedTuple):
     """Three sides, each in the order of the keys; `split` of every example names its side."""
 
     train: tuple[Example, ...]
@@ -85,9 +85,11 @@ def split(manifest: Manifest, config: SplitConfig | None = None) -> Splits:
     Raises:
         LeakError: the manifest states a split in which the same content, or one group, stands on two sides.
         ManifestError: some examples state a side and others do not, or there are too few groups for the sides.
-        ConfigError: folds are asked of a manifest that states a split.
+        ConfigError: folds are asked of a manifest that states a split, or none of them is chosen.
     """
     config = config or SplitConfig()
+    if config.folds and config.fold is None:
+        raise ConfigError(f"expected one fold of {config.folds} to be chosen, got none: set fold, from 0")
     examples = sorted(manifest.examples, key=lambda example: example.key)
     if not examples:
         raise ManifestError("expected clips to divide, the manifest holds none")
