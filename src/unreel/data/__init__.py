@@ -14,7 +14,10 @@ from unreel.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from unreel.data.report import DataReport, FileReport
+from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, windows
+from unreel.data.scanning import scan
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights
@@ -24,7 +27,9 @@ __all__ = [
     "Broken",
     "ClipDataset",
     "ClipLoader",
+    "DataReport",
     "Example",
+    "FileReport",
     "FrameCache",
     "Manifest",
     "ManifestConfig",
@@ -43,6 +48,8 @@ __all__ = [
     "load",
     "preprocess",
     "read_manifest",
+    "scan",
+    "scan_plot",
     "split",
     "windows",
     "write_manifest",

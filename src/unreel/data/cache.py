@@ -27,6 +27,7 @@ from torch import Tensor
 from unreel.data.content import content_hash
 from unreel.data.manifest import Example
 from unreel.data.transforms import PreprocessConfig
+from unreel.errors import ReadError
 
 _FORMAT = 1
 
@@ -59,17 +60,28 @@ class FrameCache:
         Raises:
             ReadError: the file cannot be read, or what `build` raises.
         """
-        entry = self._entry(path, example, preprocess)
-        found = self._open(entry)
+        found = self._open(self._entry(path, example, preprocess))
         if found is None:
             frames, times = build()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write(entry.with_suffix(".times.npy"), times.numpy())
-            _write(entry.with_suffix(".frames.npy"), frames.numpy())
-            found = self._open(entry)
+            self.put(path, example, preprocess, frames, times)
+            found = self._open(self._entry(path, example, preprocess))
             if found is None:  # somebody removes entries while we write them
                 return frames.numpy(), times
         return found
+
+    def put(self, path: Path, example: Example, preprocess: PreprocessConfig, frames: Tensor, times: Tensor) -> None:
+        """Write the entry of an example: frames (T, *frame) and times (T,). Other arguments as for `get`."""
+        entry = self._entry(path, example, preprocess)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(entry.with_suffix(".times.npy"), times.numpy())
+        _write(entry.with_suffix(".frames.npy"), frames.numpy())
+
+    def holds(self, path: Path, example: Example, preprocess: PreprocessConfig) -> bool:
+        """Whether there is a whole entry; False too for a file that cannot be read. Arguments as for `get`."""
+        try:
+            return self._open(self._entry(path, example, preprocess)) is not None
+        except ReadError:
+            return False
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -23,10 +23,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from unreel.data.readers import split_inside
 from unreel.errors import ReadError
 
 HASH_BITS = 64
 _CHUNK = 1 << 20
+_ROWS = 512
 _ZIP_LOCK = threading.Lock()
 # what zipfile raises: RuntimeError for an encrypted member or an unknown compression
 _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -42,9 +44,9 @@ def content_hash(path: str | Path) -> str:
     """
     path = Path(path)
     try:
-        archive, member = _split_zip(path)
-        if archive is not None:
-            return _hash_member(archive, member, *_stamp(archive))
+        archive, member = split_inside(path)
+        if member:
+            return _hash_member(Path(archive), member, *_stamp(Path(archive)))
         if path.is_dir():
             whole = hashlib.blake2b(digest_size=16)
             for file in sorted(path.iterdir()):
@@ -97,10 +99,10 @@ def near_pairs(hashes: NDArray[np.bool_], most: float = 0.04) -> list[tuple[int,
     structured = hashes.mean(axis=1) > most if len(hashes) else np.zeros(0, dtype=bool)
     bits = hashes.shape[1] if hashes.ndim == 2 else 0
     pairs: list[tuple[int, int]] = []
-    for begin in range(0, len(hashes), 1024):
+    for begin in range(0, len(hashes), _ROWS):
         # bits that differ = (bits - product of signs) / 2
-        differ = (bits - signs[begin : begin + 1024] @ signs[begin:].T) / 2
-        near = (differ <= most * bits) & structured[begin : begin + 1024, None] & structured[None, begin:]
+        differ = (bits - signs[begin : begin + _ROWS] @ signs[begin:].T) / 2
+        near = (differ <= most * bits) & structured[begin : begin + _ROWS, None] & structured[None, begin:]
         pairs.extend((begin + int(i), begin + int(j)) for i, j in np.argwhere(np.triu(near, k=1)))
     return pairs
 
@@ -121,11 +123,6 @@ def join(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     return [find(item) for item in range(size)]
 
 
-def _split_zip(path: Path) -> tuple[Path | None, str]:
-    name, mark, member = path.as_posix().partition(".zip!")
-    return (Path(f"{name}.zip"), member) if mark else (None, "")
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
@@ -134,8 +131,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _size(path: Path) -> int | str:
     """What two paths of the same content have in common for certain, cheap to find."""
     try:
-        archive, _ = _split_zip(path)
-        return "inside" if archive is not None or path.is_dir() else path.stat().st_size
+        _, member = split_inside(path)
+        return "inside" if member or path.is_dir() else path.stat().st_size
     except OSError:
         return "missing"
 

@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.readers.images import is_image_name
 from unreel.errors import ManifestError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _EXPECTED = "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4)"
 
@@ -115,7 +115,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
     clips: list[PurePosixPath] = []
     for folder, members in by_folder.items():
         below_class = len(folder.parts) > depth + 1
-        only_images = all(member.suffix.lower() in IMAGE_SUFFIXES for member in members)
+        only_images = all(is_image_name(member.name) for member in members)
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
     if len(classes) == 1:

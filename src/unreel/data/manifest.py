@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unreel.data.readers.images import natural
 from unreel.errors import ConfigError, ManifestError
 
 COLUMNS = ("path", "label", "labels", "start", "end", "group", "split", "view")
@@ -110,7 +111,7 @@ class Manifest:
     def classes(self) -> tuple[str, ...]:
         """All label names, of clips and of segments, in natural order ("2" before "10")."""
         names = {label for example in self.examples for label in labels_of(example)}
-        return tuple(sorted(names, key=_natural))
+        return tuple(sorted(names, key=natural))
 
 
 @dataclass(frozen=True)
@@ -248,11 +249,6 @@ def _join(path: str, rows: Sequence[Example]) -> Example:
         else:
             raise ManifestError(f"a label in time needs exactly one label, {row.key} has {list(row.labels)}")
     return replace(rows[0], labels=tuple(labels), segments=tuple(segments), start=None, end=None)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    parts = re.findall(r"(\d+)|(\D+)", name)
-    return [(int(number), "") if number else (-1, text.casefold()) for number, text in parts], name
 
 
 def _table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

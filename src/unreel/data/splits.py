@@ -212,7 +212,7 @@ def _label_counts(examples: Sequence[Example]) -> NDArray[np.float64]:
     Numbers (regression: hardly one twice) count as labels by the eighth of the clips that they fall in.
     """
     names = [labels_of(example) for example in examples]
-    numbers = _numbers(names)
+    numbers = as_numbers(names)
     if numbers is not None:
         edges = np.quantile(numbers, np.linspace(0, 1, _BINS + 1)[1:-1])
         names = [(str(label),) for label in np.searchsorted(edges, numbers)]
@@ -225,8 +225,11 @@ def _label_counts(examples: Sequence[Example]) -> NDArray[np.float64]:
     return counts
 
 
-def _numbers(names: Sequence[tuple[str, ...]]) -> NDArray[np.float64] | None:
-    """The first label of each example as a number, (N,), where labels are numbers rather than names."""
+def as_numbers(names: Sequence[tuple[str, ...]]) -> NDArray[np.float64] | None:
+    """The first label of each example as a number, (N,), where labels are numbers rather than names; else None.
+
+    They are numbers where every example has one and hardly any stands there twice.
+    """
     distinct = {labels[0] for labels in names if labels}
     if any(not labels for labels in names) or len(distinct) <= max(2 * _BINS, len(names) // 4):
         return None
@@ -279,7 +282,7 @@ def _check_groups(examples: Sequence[Example]) -> None:
 def _check_labels(splits: Splits) -> None:
     labels = {name: {label for example in getattr(splits, name) for label in labels_of(example)} for name in SIDES}
     everywhere = labels["train"] | labels["val"] | labels["test"]
-    if _numbers([labels_of(example) for example in splits.examples]) is not None:
+    if as_numbers([labels_of(example) for example in splits.examples]) is not None:
         return
     unseen = sorted(everywhere - labels["train"])
     if unseen:

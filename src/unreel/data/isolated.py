@@ -1,0 +1,127 @@
+"""A function over many items in processes of their own, so that an item that crashes or hangs costs only itself.
+
+What this file is not: `concurrent.futures.ProcessPoolExecutor` gives up all work when one process dies, and cannot end
+a call that hangs; where neither is to be feared it is the better choice.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What stands in the place of a result that never came."""
+
+    reason: str
+
+
+@dataclass
+class _Worker:
+    """A process, and the number of the item it is at: None before its first."""
+
+    process: BaseProcess
+    connection: Connection
+    item: int | None = None
+    deadline: float = math.inf
+
+
+def isolated(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, seconds: float
+) -> Iterator[tuple[int, Result | Lost]]:
+    """Number and result of each item, in the order in which they are done.
+
+    Args:
+        function: of a module, so that another process finds it.
+        items: what to call it with.
+        workers: how many processes, at least 1.
+        seconds: an item that takes longer is lost, and its process killed.
+
+    Raises:
+        RuntimeError: a process ends before it has begun.
+    """
+    waiting = iter(enumerate(items))
+    team = [_start(function) for _ in range(min(workers, len(items)))]
+    try:
+        while team:
+            soonest = min(worker.deadline for worker in team) - time.monotonic()
+            ready = wait([worker.connection for worker in team], None if soonest == math.inf else max(0.0, soonest))
+            for worker in list(team):
+                late = time.monotonic() > worker.deadline
+                if worker.connection not in ready and not late:
+                    continue
+                item = worker.item
+                result = _receive(worker) if worker.connection in ready else Lost(f"took longer than {seconds:g} s")
+                if isinstance(result, Lost):
+                    _end(worker)
+                    team.remove(worker)
+                    team.append(_start(function))
+                elif not _give(worker, waiting, seconds):
+                    _end(worker)
+                    team.remove(worker)
+                if item is not None:
+                    yield item, result
+    finally:
+        for worker in team:
+            _end(worker)
+
+
+def _start(function: Callable[[Any], Any]) -> _Worker:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=_work, args=(theirs, function), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends us
+    torch.set_num_threads(1)
+    connection.send(None)  # ready: the time of the first item begins now
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        connection.send(function(item))
+
+
+def _give(worker: _Worker, waiting: Iterator[tuple[int, object]], seconds: float) -> bool:
+    """Hand out the next item, if there is one."""
+    number, item = next(waiting, (None, None))
+    if number is None:
+        return False
+    worker.item, worker.deadline = number, time.monotonic() + seconds
+    worker.connection.send(item)
+    return True
+
+
+def _receive(worker: _Worker) -> Any:
+    try:
+        return worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        code = worker.process.exitcode
+        if worker.item is None:
+            raise RuntimeError(f"a process ended before it began, exit code {code}") from None
+        return Lost(f"the process that read it ended, exit code {code}")
+
+
+def _end(worker: _Worker) -> None:
+    worker.connection.close()
+    worker.process.kill()
+    worker.process.join()
+    worker.process.close()
