@@ -5,5 +5,9 @@ from unreel.models.encoders import EncoderConfig
 from unreel.models.summary import summarize
 
 MODELS = {"cnn_rnn": CNNRNN}
+Model = CNNRNN
+"""Any model in MODELS."""
+ModelConfig = CNNRNNConfig
+"""The configuration of any model in MODELS; its field `name` says of which."""
 
-__all__ = ["CNNRNN", "MODELS", "CNNRNNConfig", "EncoderConfig", "summarize"]
+__all__ = ["CNNRNN", "MODELS", "CNNRNNConfig", "EncoderConfig", "Model", "ModelConfig", "summarize"]

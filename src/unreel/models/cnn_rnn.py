@@ -35,6 +35,7 @@ class CNNRNNConfig:
     """How a CNNRNN is made.
 
     Args:
+        name: the key in `MODELS`.
         encoder: what looks at each frame.
         input: "frames", the "difference" of each frame to the one before it, or "both", side by side as channels.
         recurrence: "lstm", "gru", "rnn"; or "none", the control without time: the fields down to `dropout` must then
@@ -52,6 +53,7 @@ class CNNRNNConfig:
         ConfigError: a field is out of range or does not apply.
     """
 
+    name: Literal["cnn_rnn"] = "cnn_rnn"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     input: Input = "frames"
     recurrence: Recurrence = "lstm"

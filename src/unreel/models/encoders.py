@@ -8,7 +8,6 @@ Shape letters: V frames, C channels, H W pixels, D features.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
+from unreel.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,9 @@ def _timm(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
 
     if not timm.is_model(config.name):
         known = ["small", "identity", *timm.list_models()]
-        raise ConfigError(f"unknown encoder {config.name!r}; {_nearest(config.name, known)}")
+        raise ConfigError(
+            f"encoder must be 'small', 'identity' or a model of timm, got {config.name!r}{nearest(config.name, known)}"
+        )
     net = timm.create_model(config.name, pretrained=False, num_classes=0, in_chans=frame_shape[0])
     if config.weights is not None:
         _load_weights(net, config.name, Path(config.weights), frame_shape[0])
@@ -266,7 +268,7 @@ def _freeze(net: nn.Module, config: EncoderConfig) -> list[nn.Module]:
     modules: Mapping[str, nn.Module] = dict(net.named_modules())
     if stage is not None and (stage not in modules or not stage):
         stages = [name for name in modules if name and name.count(".") < 2]
-        raise ConfigError(f"{config.name!r} has no stage {stage!r}; {_nearest(stage, stages)}")
+        raise ConfigError(f"{config.name!r} has no stage {stage!r}{nearest(stage, stages)}; it has {', '.join(stages)}")
     names = list(modules)
     before = names if stage is None else names[: names.index(stage)]
     around = [] if stage is None else [name for name in before if not name or stage.startswith(f"{name}.")]
@@ -275,11 +277,6 @@ def _freeze(net: nn.Module, config: EncoderConfig) -> list[nn.Module]:
         for parameter in part.parameters(recurse=False):
             parameter.requires_grad_(False)
     return frozen
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else f"choose among {', '.join(known[:12])} ..."
 
 
 def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:

@@ -69,13 +69,14 @@ class TimePool(nn.Module):
 
     def _attend(self, x: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
         seen = valid.mask(lengths, x.shape[1])
+        x = valid.zero_padding(x, lengths)
         scores = self.score(x)[..., 0].masked_fill(~seen, -torch.inf)
         # Any shift of the scores gives the same pooled value, so the shift needs no gradient.
         largest = scores.detach().amax(1)
         largest = largest if state is None else torch.maximum(largest, state[0])
         weights = (scores - largest.unsqueeze(1)).exp()
         total = weights.sum(1)
-        weighted = torch.einsum("nt,ntd->nd", weights, valid.zero_padding(x, lengths))
+        weighted = torch.einsum("nt,ntd->nd", weights, x)
         if state is not None:
             shrink = (state[0] - largest).exp()
             total = total + shrink * state[1]

@@ -1,0 +1,180 @@
+"""What every model in MODELS must do, whatever it is. A new model adds its configs to CASES."""
+
+import dataclasses
+import typing
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unreel.models import MODELS, CNNRNNConfig, EncoderConfig
+
+SMALL = EncoderConfig(channels=(4, 6), features=8)
+IMAGE, VECTOR = (2, 8, 8), (5,)
+T, K = 5, 3
+
+# name: (model, config, frame shape)
+CASES = {
+    "lstm": ("cnn_rnn", CNNRNNConfig(encoder=SMALL, hidden_size=6), IMAGE),
+    "gru_both_mean": (
+        "cnn_rnn",
+        CNNRNNConfig(
+            encoder=SMALL, input="both", recurrence="gru", hidden_size=6, num_layers=2, dropout=0.1, pool="mean"
+        ),
+        IMAGE,
+    ),
+    "rnn_difference_max": (
+        "cnn_rnn",
+        CNNRNNConfig(encoder=SMALL, input="difference", recurrence="rnn", hidden_size=6, pool="max"),
+        IMAGE,
+    ),
+    "attention_micro_batch": (
+        "cnn_rnn",
+        CNNRNNConfig(encoder=SMALL, hidden_size=6, pool="attention", micro_batch=3, recompute=True),
+        IMAGE,
+    ),
+    "bidirectional": (
+        "cnn_rnn",
+        CNNRNNConfig(encoder=SMALL, hidden_size=6, num_layers=2, bidirectional=True),
+        IMAGE,
+    ),
+    "control": ("cnn_rnn", CNNRNNConfig(encoder=SMALL).control(), IMAGE),
+    "timm": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("test_resnet"), hidden_size=6), (3, 16, 16)),
+    "vectors": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("identity"), input="both", hidden_size=6), VECTOR),
+}
+# BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
+DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean"}
+
+every_case = pytest.mark.parametrize("case", CASES)
+every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])
+
+
+def build(case, readout, seed=0):
+    name, config, frame_shape = CASES[case]
+    torch.manual_seed(seed)
+    return MODELS[name](config, frame_shape, K, readout)
+
+
+def clips(case, lengths, seed=0):
+    """Random clips, zero after each length: uint8 for images, float for vectors."""
+    frame_shape = CASES[case][2]
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), T, *frame_shape)
+    if len(frame_shape) == 3:
+        frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    else:
+        frames = torch.randn(shape, generator=generator)
+    for clip, length in zip(frames, lengths, strict=True):
+        clip[length:] = 0
+    return frames, torch.tensor(lengths)
+
+
+def rebuild(kind, values):
+    """A config from the plain dict that dataclasses.asdict makes, by its annotated types."""
+    types = typing.get_type_hints(kind)
+    return kind(
+        **{
+            name: rebuild(types[name], value) if dataclasses.is_dataclass(types[name]) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def test_every_model_has_a_case():
+    assert {name for name, _, _ in CASES.values()} == set(MODELS)
+
+
+@every_case
+def test_config_comes_back_from_a_dict(case):
+    name, config, _ = CASES[case]
+    assert rebuild(MODELS[name].Config, dataclasses.asdict(config)) == config
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.encoder = None
+
+
+@every_case
+@every_readout
+def test_every_parameter_gets_a_gradient(case, readout):
+    model = build(case, readout)
+    with torch.no_grad():  # residual branches may start at zero, where they pass no gradient on
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    outputs, _ = model(*clips(case, [5, 3]))
+    assert outputs.shape == ((2, K) if readout == "clip" else (2, T, K))
+    outputs.sin().sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@every_case
+@every_readout
+@pytest.mark.parametrize("train", [False, True])
+def test_a_clip_does_not_know_its_batch_mates_nor_its_padding(case, readout, train):
+    if train and case in DIFFERS_IN_TRAIN_MODE:
+        return
+    model = build(case, readout).train(train)
+    frames, lengths = clips(case, [5, 2, 3])
+    together, states = model(frames, lengths)
+    for row, length in enumerate(lengths):
+        alone, state = model(frames[row : row + 1, :length])
+        seen = together[row] if readout == "clip" else together[row, :length]
+        torch.testing.assert_close(seen, alone[0], rtol=1e-4, atol=1e-5)
+        for ours, theirs in zip(flat(states), flat(state), strict=True):
+            torch.testing.assert_close(ours[row], theirs[0], rtol=1e-4, atol=1e-5)
+    if readout == "frame":
+        assert (together[1, 2:] == 0).all()
+
+
+def flat(state):
+    return [tensor for part in state for tensor in part]
+
+
+@every_case
+@every_readout
+def test_step_equals_forward(case, readout):
+    model = build(case, readout).eval()
+    if CASES[case][1].bidirectional:
+        with pytest.raises(Exception, match="stream"):
+            model.step(clips(case, [5])[0][:, 0])
+        return
+    frames, _ = clips(case, [T, T])
+    whole, end = model(frames)
+    state = None
+    for t in range(T):
+        outputs, state = model.step(frames[:, t], state)
+        wanted = model(frames[:, : t + 1])[0] if readout == "clip" else whole[:, t]
+        torch.testing.assert_close(outputs, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(flat(state), flat(end), rtol=1e-4, atol=1e-5)
+    _, state = model(frames[:, :2])
+    chunked, _ = model(frames[:, 2:], None, state)
+    torch.testing.assert_close(chunked, whole if readout == "clip" else whole[:, 2:], rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_two_clips_are_learnt_by_heart(case):
+    model = build(case, "clip")
+    frames, lengths = clips(case, [5, 3])
+    labels = torch.tensor([0, 2])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(100):
+        loss = torch.nn.functional.cross_entropy(model(frames, lengths)[0], labels)
+        if loss < 0.05:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+@every_case
+@every_readout
+def test_saved_and_loaded_weights_give_the_same_bits(case, readout, tmp_path):
+    model, other = build(case, readout), build(case, readout, seed=1)
+    frames, lengths = clips(case, [5, 3])
+    model(frames, lengths)[0].sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.01).step()
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    for net in (model, other):
+        net.eval()
+    assert torch.equal(model(frames, lengths)[0], other(frames, lengths)[0])
