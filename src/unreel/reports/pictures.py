@@ -1,0 +1,91 @@
+"""Pictures: a few frames of a clip as images inside the page.
+
+What this file is not: it chooses no clips. Frames that cannot be shown (the file is gone or broken, or a frame is no
+picture) give the reason in place of the images: a report never fails because the data moved.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unreel.data.readers import open_source
+from unreel.errors import UnreelError
+
+FRAMES = 8
+HEIGHT = 96  # pixels; higher frames are made smaller
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Frames of one clip.
+
+    Args:
+        images: `data:` addresses, in the order of time.
+        times: seconds of each image in its file.
+        missing: why there are no images; empty where there are.
+    """
+
+    images: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
+    missing: str = ""
+
+
+def pictures(root: Path | None, file: str, start: float | None, end: float | None, frames: int = FRAMES) -> Pictures:
+    """Frames of `file` at equal distances from `start` to `end`.
+
+    Args:
+        root: folder that `file` starts from, None where it is not known.
+        file: as it stands in predictions.jsonl.
+        start, end: seconds, None for the file's own start and end.
+        frames: how many; fewer where the clip has fewer.
+    """
+    if root is None:
+        return Pictures(missing="the configuration does not say where the data lies")
+    try:
+        with open_source(root / file) as source:
+            times = np.asarray(source.times, dtype=np.float64)
+            inside = np.flatnonzero(
+                (times >= (-np.inf if start is None else start)) & (times <= (np.inf if end is None else end))
+            )
+            if not len(inside):
+                return Pictures(missing=f"no frame between {start} and {end} s")
+            chosen = inside[np.unique(np.linspace(0, len(inside) - 1, frames).round().astype(int))]
+            pixels = np.asarray(source.read(chosen.tolist()))
+    except (UnreelError, OSError) as error:
+        return Pictures(missing=getattr(error, "reason", str(error)))
+    if pixels.ndim != 4:
+        return Pictures(missing=f"a frame of shape {pixels.shape[1:]} is no picture")
+    return Pictures(tuple(map(_address, _as_bytes(pixels))), tuple(float(time) for time in times[chosen]))
+
+
+def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """(n, C, H, W) of any kind -> uint8 (n, H, W, 1 or 3); floats are stretched from their least to their greatest."""
+    pixels = pixels[:, :3] if pixels.shape[1] == 3 else pixels[:, :1]
+    if pixels.dtype != np.uint8:
+        low, high = np.nanmin(pixels), np.nanmax(pixels)
+        pixels = np.nan_to_num(255 * (pixels - low) / max(high - low, 1e-12))
+    return pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def _address(pixels: NDArray[np.uint8]) -> str:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    small = image.height <= HEIGHT
+    if not small:
+        image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # A tiny frame is kept exact; a photograph would be ten times larger as PNG.
+    if small and image.width <= HEIGHT:
+        image.save(buffer, "PNG", optimize=True)
+        kind = "png"
+    else:
+        image.save(buffer, "JPEG", quality=82)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
