@@ -1,5 +1,7 @@
 """Which frames are taken: bounds that hold for every length, and the exact choices of small ones."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -68,7 +70,7 @@ def test_windows_cover_a_long_clip(length: int, frames: int, stride: int) -> Non
     assert found[0][0] == 0
     assert found[-1][-1] == length - 1 or length - 1 - int(found[-1][-1]) < stride
     starts = [int(indices[0]) for indices in found]
-    assert all(0 < b - a <= frames * stride for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= frames * stride for a, b in pairwise(starts))
     if stride == 1:
         assert set(torch.cat(found).tolist()) == set(range(length))
 

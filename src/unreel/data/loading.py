@@ -158,6 +158,7 @@ class ClipLoader:
         self.sampler = EpochSampler(
             len(dataset), batch_size, shuffle, seed, weights, drop_last, training=dataset.training
         )
+        self.batch_sampler = None  # Lightning looks for one beside `sampler`
         self._pin_memory = pin_memory
         self._plan = _Plan()
         self._loader = DataLoader(

@@ -33,8 +33,8 @@ def scan_plot(report: DataReport) -> bytes:
     bars = classes.barh(range(len(names)), list(shown.values()), color=colours)
     classes.bar_label(bars, padding=3)
     classes.set_yticks(range(len(names)), names)
-    classes.invert_yaxis()
-    classes.margins(x=0.12)
+    classes.set_ylim(max(len(names), 6) - 0.5, -0.5)
+    classes.margins(x=0.12, y=0)
     more = f", the {_BARS} largest of {len(report.classes)}" if len(report.classes) > _BARS else ""
     few = ", red: too few" if report.small else ""
     classes.set(title=f"Clips of each class{more}{few}", xlabel="clips")
@@ -49,8 +49,8 @@ def scan_plot(report: DataReport) -> bytes:
     bars = sizes.barh(range(len(counts)), [count for _, count in counts], color=_COLOUR)
     sizes.bar_label(bars, padding=3)
     sizes.set_yticks(range(len(counts)), [_size_name(size) for size, _ in counts])
-    sizes.invert_yaxis()
-    sizes.margins(x=0.12)
+    sizes.set_ylim(max(len(counts), 6) - 0.5, -0.5)
+    sizes.margins(x=0.12, y=0)
     sizes.set(title="Sizes of frames", xlabel="files")
     for axes in (classes, lengths, rates, sizes):
         axes.spines[["top", "right"]].set_visible(False)
