@@ -1,5 +1,6 @@
 """The page's tables: confusion, per class, the split, the data."""
 
+import html
 import json
 from pathlib import Path
 
@@ -77,7 +78,9 @@ def test_data_summary_tells_what_is_there_and_what_is_wrong(classify_run: Path) 
         "Nearly the same pictures: 1",
     ]
     assert ("right/empty.mp4", "expected a video, the file is empty") in found.lists[0].rows
+    assert found.lists[1].rows[0][0].endswith(", copy of $x.mp4")
     assert len(found.plots) == 2
+    assert "<…</text>" in html.unescape(found.plots[0])  # a long name is cut
 
 
 def test_long_lists_are_cut(classify_run: Path) -> None:

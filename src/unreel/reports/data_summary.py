@@ -16,6 +16,7 @@ from unreel.reports.results import Results
 
 MOST_BARS = 30
 MOST_ROWS = 100
+LONGEST_NAME = 24  # letters of a class beside its bar; the tables have the whole name
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def data_summary(results: Results) -> DataSummary | None:
         facts = [*whole, ("in all", _duration(sum(file.seconds for file in files))), *facts]
     lists = (
         _listing("Could not be read and were left out", broken.items()),
-        _listing("The same content", report.identical),
+        _listing("The same content", [(", ".join(alike),) for alike in report.identical]),
         _listing("Nearly the same pictures", report.near),
     )
     sizes = Counter(file.size for file in files).most_common(8)
@@ -112,6 +113,10 @@ def _size(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 def _plots(report: DataReport) -> list[Markup]:
     plots = []
     if report.classes:
@@ -120,7 +125,7 @@ def _plots(report: DataReport) -> list[Markup]:
         colors = [BAD if name in report.small else MODEL for name, _ in largest]
         bars = axes.barh(range(len(largest)), [count for _, count in largest], height=0.66, color=colors)
         axes.bar_label(bars, padding=4, color=INK)
-        axes.set_yticks(range(len(largest)), [plain(name) for name, _ in largest], color=INK)
+        axes.set_yticks(range(len(largest)), [plain(_short(name)) for name, _ in largest], color=INK)
         axes.set_ylim(max(len(largest), 3) - 0.5, -0.5)
         axes.margins(x=0.14)
         axes.grid(axis="y", visible=False)
