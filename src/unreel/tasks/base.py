@@ -140,6 +140,14 @@ class Task(LightningModule, ABC):
     def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Scores (M, K) and truth (M, ...) of the measured items: what the measures are computed from."""
 
+    def owners(self, batch: ClipBatch) -> Tensor:
+        """(M,) int64: which of the N clips each measured item belongs to."""
+        return torch.arange(len(batch))
+
+    @abstractmethod
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Scores (K,) of the best answer that looks at no frame, learned from training targets: a control."""
+
     @abstractmethod
     def make_measures(self) -> MetricCollection:
         """Fresh torchmetrics over (scores, truth)."""
@@ -161,7 +169,7 @@ class Task(LightningModule, ABC):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
         loss = self.loss(self(batch), batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), prog_bar=True)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
@@ -174,8 +182,6 @@ class Task(LightningModule, ABC):
         """Log the measures over all validation clips."""
         values = self.measures.compute()
         self.log_dict({f"val_{name}": value for name, value in values.items() if value.ndim == 0})
-        if f"val_{self.monitor}" != "val_loss":
-            self.log(f"val_{self.monitor}", values[self.monitor], prog_bar=True)
         self.measures.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

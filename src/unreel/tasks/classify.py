@@ -60,6 +60,12 @@ class Classify(Task):
         """Probabilities (N, K) and class indices (N,)."""
         return outputs.float().softmax(-1), batch.targets["label"]
 
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Frequencies of the classes: the majority scores highest."""
+        return torch.bincount(torch.stack([target["label"] for target in targets]), minlength=len(self.labels)) / len(
+            targets
+        )
+
     def make_measures(self) -> MetricCollection:
         """Accuracy, macro F1, macro AUROC."""
         k = len(self.labels)
@@ -113,6 +119,10 @@ class MultiLabel(Task):
     def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Probabilities (N, K) and 0/1 truth (N, K)."""
         return outputs.float().sigmoid(), batch.targets["labels"].long()
+
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Frequency of each class."""
+        return torch.stack([target["labels"] for target in targets]).mean(0)
 
     def make_measures(self) -> MetricCollection:
         """Macro average precision, macro F1, macro AUROC, and accuracy over clips times classes."""

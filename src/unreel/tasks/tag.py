@@ -80,6 +80,15 @@ class Tag(Task):
         known = self._known(batch)
         return outputs[known].float().softmax(-1), batch.targets["label"][known]
 
+    def owners(self, batch: ClipBatch) -> Tensor:
+        """The clip of each valid frame of known class."""
+        return self._known(batch).nonzero()[:, 0]
+
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Frequencies of the classes among frames of known class."""
+        known = torch.cat([target["label"] for target in targets])
+        return torch.bincount(known[known != UNKNOWN], minlength=len(self.labels)) / (known != UNKNOWN).sum()
+
     def make_measures(self) -> MetricCollection:
         """Accuracy, macro F1 and macro AUROC over frames."""
         k = len(self.labels)

@@ -1,0 +1,206 @@
+"""The command line: verbs, each a few lines. `unreel VERB --help` tells the flags.
+
+What a verb does is said in the rooms below; here stands only what a person types and sees.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from jsonargparse import Namespace
+from rich.console import Console
+
+from unreel import data, demo, experiment, inference, reports
+from unreel.config import ConfigParser, RunConfig, build_parser, from_namespace
+from unreel.errors import ConfigError, UnreelError
+from unreel.models.summary import summarize
+from unreel.nearest import nearest
+from unreel.runs import Run, build_model, load_manifest
+from unreel.training import StoppedError
+
+USAGE = """\
+unreel: CNN-recurrent models over anything that comes frame by frame
+
+  unreel scan DATA                what is there: counts, lengths, sizes, broken files, duplicates
+  unreel train DATA --out RUN     learn, measure, explain: weights, numbers and RUN/report.html
+  unreel train --resume RUN       go on where it was stopped
+  unreel evaluate RUN [DATA]      measure a run on labelled clips (its own test side without DATA)
+  unreel predict RUN PATHS...     one JSON row a clip
+  unreel report RUN               write RUN/report.html again
+  unreel summary DATA             every layer of the model that would be trained
+  unreel demo                     all of it on moving digits, offline, in minutes
+
+DATA is a folder of class folders, a zip of them, or a table (CSV, JSONL).
+unreel VERB --help tells the flags of a verb."""
+
+SHORT_FLAGS = {
+    "--epochs": "--training.epochs",
+    "--workers": "--data.workers",
+    "--batch-size": "--data.batch_size",
+    "--frames": "--data.sampling.frames",
+    "--size": "--data.preprocess.size",
+    "--group-from": "--data.manifest.group_from",
+    "--label-column": "--data.manifest.label_column",
+    "--group-column": "--data.manifest.group_column",
+    "--folds": "--data.split.folds",
+    "--lr": "--optim.lr",
+}
+"""Flags that people type often, and the leaf of the configuration that each stands for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the return value is the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    console = Console(stderr=True)
+    if verb in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    try:
+        if verb not in VERBS:
+            raise ConfigError(f"unknown verb {verb!r}{nearest(verb, VERBS)}; unreel --help lists them")
+        VERBS[verb](rest, console)
+    except UnreelError as error:
+        console.print(f"unreel: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        return 130 if isinstance(error, StoppedError) else 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our rows has gone, as `head` does
+        return 0
+    return 0
+
+
+def scan(arguments: Sequence[str], console: Console) -> None:
+    """Show what is there."""
+    parser = _parser("scan", "Counts per class, lengths, sizes, frame rates, unreadable files, duplicates.")
+    parser.add_class_arguments(data.ManifestConfig, "manifest")
+    parser.add_argument("DATA", type=str, help="a folder of class folders, a zip of them, or a table")
+    parser.add_argument("--workers", type=int, default=2, help="processes that open clips")
+    parser.add_argument("--json", type=str | None, default=None, help="also write the report to this file")
+    parser.add_argument("--plot", type=str | None, default=None, help="also write the plots to this PNG file")
+    values = parser.instantiate(parser.parse_args(_expand(arguments, {"--group-from": "--manifest.group_from"})))
+    report = data.scan(data.load(values.DATA, values.manifest), workers=values.workers, console=console)
+    for table in report.tables():
+        Console().print(table)
+    if values.json:
+        Path(values.json).write_text(report.to_json(), encoding="utf-8")
+    if values.plot:
+        Path(values.plot).write_bytes(data.scan_plot(report))
+
+
+def train(arguments: Sequence[str], console: Console) -> None:
+    """Learn from clips, or go on with it."""
+    parser = build_parser("unreel train")
+    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
+    parser.add_argument("--out", type=str | None, default=None, help="the run's folder; runs/NAME-N by default")
+    parser.add_argument("--resume", type=str | None, default=None, help="a run's folder to go on with")
+    values = parser.parse_args(_expand(arguments, SHORT_FLAGS))
+    if values.resume:
+        out = Path(values.resume)
+        experiment.resume(out, console)
+    else:
+        config = _with_path(from_namespace(parser, values), values)
+        out = Path(values.out) if values.out else _free_folder(Path("runs"), Path(config.data.path).stem or "run")
+        experiment.fit(config, out, console)
+    console.print(experiment.headline(out), highlight=False)
+    print(out / "report.html")
+
+
+def evaluate(arguments: Sequence[str], console: Console) -> None:
+    """Measure a run."""
+    parser = _parser("evaluate", "Values with 95 % intervals as JSON.")
+    parser.add_class_arguments(data.ManifestConfig, "manifest")
+    parser.add_argument("RUN", type=str)
+    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="labelled clips; else its own test side")
+    parser.add_argument("--rows", type=str | None, default=None, help="write one JSON row a clip to this file")
+    values = parser.instantiate(parser.parse_args(_expand(arguments, {"--group-from": "--manifest.group_from"})))
+    measured = inference.evaluate(Run.load(values.RUN), values.DATA, values.manifest if values.DATA else None)
+    for file, reason in measured.left_out.items():
+        console.print(f"left out: {file}: {reason}", style="yellow", highlight=False)
+    if values.rows:
+        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in measured.rows)
+        Path(values.rows).write_text(rows, encoding="utf-8")
+    print(json.dumps(measured.to_json(), indent=1, ensure_ascii=False))
+
+
+def predict(arguments: Sequence[str], console: Console) -> None:
+    """Print rows."""
+    parser = _parser("predict", "One JSON row a clip: file, seconds, labels, scores; or file and error.")
+    parser.add_argument("RUN", type=str)
+    parser.add_argument("PATHS", type=str, nargs="+", help="files, folders, patterns")
+    parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
+    values = parser.parse_args(arguments)
+    broken = 0
+    with Path(values.out).open("w", encoding="utf-8") if values.out else nullcontext(sys.stdout) as file:
+        for row in inference.predict(Run.load(values.RUN), values.PATHS):
+            broken += "error" in row
+            print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+    if broken:
+        console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
+
+
+def report(arguments: Sequence[str], console: Console) -> None:
+    """Write the report of a run again."""
+    parser = _parser("report", "RUN/report.html from what lies in the run's folder.")
+    parser.add_argument("RUN", type=str)
+    folder = Path(parser.parse_args(arguments).RUN)
+    print(
+        reports.write_summary(folder) if (folder / "summary.json").is_file() else reports.write(Run.load(folder).folder)
+    )
+
+
+def summary(arguments: Sequence[str], console: Console) -> None:
+    """Print the layers."""
+    parser = build_parser("unreel summary")
+    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
+    values = parser.parse_args(_expand(arguments, SHORT_FLAGS))
+    config = _with_path(from_namespace(parser, values), values)
+    labels, frame_shape = experiment.look(config, load_manifest(config))
+    print(summarize(build_model(config, labels, frame_shape), frame_shape, config.data.sampling.frames))
+
+
+def run_demo(arguments: Sequence[str], console: Console) -> None:
+    """All of it on moving digits."""
+    parser = _parser("demo", "Make clips of moving digits, train, evaluate, predict, report: offline, in minutes.")
+    parser.add_argument("--out", type=str, default="demo", help="the folder for clips and run")
+    demo.run(Path(parser.parse_args(arguments).out), console)
+
+
+VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
+    "scan": scan,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "report": report,
+    "summary": summary,
+    "demo": run_demo,
+}
+
+
+def _parser(verb: str, description: str) -> ConfigParser:
+    return ConfigParser(prog=f"unreel {verb}", description=description, allow_abbrev=False)
+
+
+def _expand(arguments: Sequence[str], flags: dict[str, str]) -> list[str]:
+    """The arguments with short flags written out, `--flag value` and `--flag=value` alike."""
+    expanded = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        expanded.append(flags.get(name, name) + equals + value)
+    return expanded
+
+
+def _with_path(config: RunConfig, values: Namespace) -> RunConfig:
+    path = values.DATA or config.data.path
+    if not path:
+        raise ConfigError("expected DATA, a folder of clips or a table: unreel train DATA")
+    return replace(config, data=replace(config.data, path=str(path)))
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    return next(path for number in range(1, 10**6) if not (path := parent / f"{name}-{number}").exists())

@@ -1,0 +1,194 @@
+"""A run as one typed value. YAML files and command-line flags are views of it, read and checked by jsonargparse.
+
+Each room owns the dataclass of its own settings; here they are only put together. A file or flag names a model by its
+key in `MODELS` (`--model.name`), never by an import path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.errors import ConfigError
+from unreel.models import MODELS, ModelConfig
+from unreel.nearest import nearest
+from unreel.tasks import TASKS, OptimConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the clips are and how they become tensors.
+
+    Args:
+        path: a folder of class folders, a zip of them, or a table (CSV, JSONL).
+        manifest: how a table or path is read.
+        split: how clips are divided into training, validation and test.
+        sampling: which frames of a clip are taken.
+        preprocess: what is done to every frame, in training and ever after.
+        augment: what is done to training clips only.
+        balance: `sampler` draws rare classes more often, `loss` gives them more weight.
+        batch_size: clips a step and device.
+        workers: processes that read clips; results do not depend on it.
+        cache: keep decoded frames: no, on `disk` (in the run's folder, or `cache_dir`), or in `memory`.
+        cache_dir: a folder for what is kept on disk; by default it lies beside the run.
+    """
+
+    path: str = ""
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    balance: Literal["none", "sampler", "loss"] = "none"
+    batch_size: int = 16
+    workers: int = 2
+    cache: Literal["none", "disk", "memory"] = "none"
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0:
+            raise ConfigError(f"batch_size must be ≥ 1 and workers ≥ 0, got {self.batch_size} and {self.workers}")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, on what, and when to stop.
+
+    Args:
+        epochs: passes over the training clips at most.
+        patience: stop when validation has not improved for so many epochs; None trains to the end.
+        gradient_clip: largest norm of the gradient; None leaves it.
+        accumulate: batches whose gradients are summed before a step.
+        control: also train and measure the same CNN without recurrence, frame by frame.
+        checkpoint_minutes: time between two saves within an epoch, beside the one after each epoch.
+        accelerator: Lightning's: auto, cpu, gpu ...
+        devices: Lightning's: how many, or `auto`.
+        nodes: machines.
+        strategy: Lightning's: auto, ddp, fsdp ...
+        precision: Lightning's: 32-true, bf16-mixed, 16-mixed ...
+    """
+
+    epochs: int = 30
+    patience: int | None = None
+    gradient_clip: float | None = 1.0
+    accumulate: int = 1
+    control: bool = True
+    checkpoint_minutes: float = 5.0
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.accumulate < 1:
+            raise ConfigError(f"epochs and accumulate must be ≥ 1, got {self.epochs} and {self.accumulate}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run.
+
+    Args:
+        task: what an output means: a key of `TASKS`.
+        data: the clips.
+        model: the model; `model.name` is a key of `MODELS`.
+        optim: the optimiser and loss settings.
+        training: length, stopping, hardware.
+        seed: of weights, order, augmentation and dropout.
+        seeds: train so many times, with seed, seed + 1, ...
+    """
+
+    task: str = "classify"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}{nearest(self.task, TASKS)}")
+        if self.model.name not in MODELS:
+            raise ConfigError(f"model.name must be one of {', '.join(MODELS)}, got {self.model.name!r}")
+        if self.seeds < 1:
+            raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+
+
+class ConfigParser(ArgumentParser):
+    """jsonargparse's parser, whose refusals name the nearest setting that exists."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise ConfigError instead of ending the process."""
+        del ex
+        names = [option for action in self._actions for option in action.option_strings]
+        wrong = re.findall(r"--[\w.-]+", message) if "nrecognized" in message else []
+        option = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+        if option:
+            wrong = [f"--{option[1]}.{option[2]}"]
+        hints = [nearest(name, names) for name in wrong]
+        raise ConfigError(" ".join(message.split()) + "".join(hints))
+
+
+def build_parser(prog: str) -> ConfigParser:
+    """A parser with a flag for every leaf of RunConfig, `--config FILE` and `--print_config`."""
+    parser = ConfigParser(prog=prog, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def from_namespace(parser: ConfigParser, values: Namespace) -> RunConfig:
+    """The typed value of what a parser of `build_parser` has read."""
+    built = parser.instantiate(values)
+    return RunConfig(**{item.name: built[item.name] for item in dataclasses.fields(RunConfig)})
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The whole configuration as YAML."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str, name: str = "configuration") -> RunConfig:
+    """The inverse of `to_yaml`; settings that are left out take their defaults.
+
+    Raises:
+        ConfigError: unknown or mistyped settings; the nearest name is told.
+    """
+    parser = build_parser("unreel")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: expected YAML, got {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: expected settings by name, got {type(values).__name__}")
+    return from_namespace(parser, parser.parse_object(values))
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: the file is missing or says something that cannot be.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a YAML file, {error.strerror}") from error
+    return from_yaml(text, str(path))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

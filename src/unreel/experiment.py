@@ -1,0 +1,206 @@
+"""The whole road of an experiment: look at the data, split, train, train the control, measure, write the report.
+
+Several seeds or folds are several such roads below one folder, with a mean and its interval above them. Whatever is
+finished is not done again, so a resume is the same road walked once more.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from unreel import reports, training
+from unreel.clip import Clip
+from unreel.config import RunConfig, to_yaml
+from unreel.data import ClipDataset, DataReport, Manifest, Splits, scan, split
+from unreel.errors import ConfigError, RunError
+from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
+from unreel.inference.intervals import mean_interval
+from unreel.runs import Run, load_manifest, load_run_config
+from unreel.tasks import TASKS
+
+CONTROL = "control"  # the folder, inside a run, of the same CNN without recurrence
+
+
+def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> Run:
+    """Train, measure and explain: everything from clips to `report.html`.
+
+    Args:
+        config: the whole run. `seeds` above 1, or `data.split.folds`, makes one run each below `out`.
+        out: the folder to make. It must not hold a run yet.
+        console: where progress is drawn; the error stream by default.
+
+    Returns:
+        The run; of several, the first.
+
+    Raises:
+        RunError: `out` holds a run already.
+        UnreelError: the data or the settings cannot be used; told before training starts.
+    """
+    out = Path(out)
+    if (out / "config.yaml").exists():
+        raise RunError(f"{out}: expected a folder without a run; resume it, or choose another one with --out")
+    return _all(config, out, console or Console(stderr=True))
+
+
+def resume(out: str | Path, console: Console | None = None) -> Run:
+    """Go on where `fit` was stopped.
+
+    Raises:
+        RunError: `out` is not a folder that `fit` began.
+    """
+    out = Path(out)
+    return _all(load_run_config(out), out, console or Console(stderr=True))
+
+
+def expand(config: RunConfig) -> dict[str, RunConfig]:
+    """One configuration for each fold and seed, by the name of its folder."""
+    folds: Sequence[int | None] = [config.data.split.fold]
+    if config.data.split.folds and config.data.split.fold is None:
+        folds = range(config.data.split.folds)
+    members = {}
+    for fold in folds:
+        for seed in range(config.seed, config.seed + config.seeds):
+            name = f"seed{seed}" if fold is None else f"fold{fold}-seed{seed}"
+            data = replace(config.data, split=replace(config.data.split, fold=fold))
+            members[name] = replace(config, data=data, seed=seed, seeds=1)
+    return members
+
+
+def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, DataReport]:
+    """What there is to learn from: the readable examples, and the report on all of them, kept in `out/data.json`."""
+    manifest = load_manifest(config)
+    stored = out / "data.json"
+    if stored.is_file():
+        report = DataReport.from_json(stored.read_text(encoding="utf-8"))
+    else:
+        report = scan(manifest, workers=config.data.workers, console=console)
+        stored.write_text(report.to_json(), encoding="utf-8")
+    for path, reason in report.unreadable.items():
+        console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
+    readable = tuple(example for example in manifest.examples if example.path not in report.unreadable)
+    if not readable:
+        raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read; the reasons are in {stored}")
+    return replace(manifest, examples=readable), report
+
+
+def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,)."""
+    labels = TASKS[config.task].label_names(manifest.examples)
+    data = config.data
+    clips = ClipDataset(manifest.examples, manifest.root, data.sampling, data.preprocess)
+    for index in range(len(clips)):
+        clip = clips[0, index]
+        if isinstance(clip, Clip):
+            return labels, tuple(clip.frames.shape[1:])
+    raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read")
+
+
+def headline(out: str | Path) -> str:
+    """The numbers of a finished folder in a few lines: each measure, with the controls beside it."""
+    out = Path(out)
+    name = "summary.json" if (out / "summary.json").is_file() else "metrics.json"
+    numbers = json.loads((out / name).read_text(encoding="utf-8"))
+    if "test" not in numbers:
+        return "no test clips: nothing was measured"
+    lines = []
+    for measure, value in numbers["test"].items():
+        beside = [
+            f"{control} {values[measure]['value']:.3f}" for control, values in numbers.get("controls", {}).items()
+        ]
+        low, high = value["low"], value["high"]
+        lines.append(f"{measure:>10}  {value['value']:.3f}  [{low:.3f}, {high:.3f}]  {'  '.join(beside)}")
+    return "\n".join(lines)
+
+
+def _all(config: RunConfig, out: Path, console: Console) -> Run:
+    out.mkdir(parents=True, exist_ok=True)
+    if config.data.cache_dir is None:
+        config = replace(config, data=replace(config.data, cache_dir=str((out / "cache").absolute())))
+    manifest, report = survey(config, out, console)
+    members = expand(config)
+    if len(members) == 1:
+        return _one(next(iter(members.values())), out, manifest, report, console)
+    (out / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    runs = [_one(member, out / name, manifest, report, console) for name, member in members.items()]
+    (out / "summary.json").write_text(json.dumps(_summary(runs), indent=1), encoding="utf-8")
+    reports.write_summary(out)
+    return runs[0]
+
+
+def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport, console: Console) -> Run:
+    """One fold and seed, with its control."""
+    if (folder / "metrics.json").is_file():
+        return Run.load(folder)
+    started = time.monotonic()
+    splits = split(manifest, config.data.split)
+    run = _train(config, folder, manifest, splits, console)
+    run.write_text("data.json", report.to_json())
+    run.write_left_out(report.unreadable)
+    numbers: dict[str, Any] = {"task": config.task, "monitor": f"val_{run.task_type.monitor}"}
+    control = _train_control(run, manifest, splits, console)
+    if splits.test:
+        measured = evaluate(run)
+        run.write_rows("predictions.jsonl", measured.rows)
+        run.write_left_out(measured.left_out)
+        numbers |= measured.to_json() | {"controls": _controls(run, control, splits, measured)}
+    run.write_json("metrics.json", numbers | {"seconds": round(time.monotonic() - started, 1)})
+    reports.write(folder)
+    return run
+
+
+def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> Run:
+    if (folder / "manifest.csv").is_file():
+        run = Run.load(folder)
+    else:
+        run = Run.create(folder, config, *look(config, manifest))
+        run.write_splits(manifest, splits)
+    training.fit(run, run.splits(), console, resume=True)
+    return run
+
+
+def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Console) -> Run | None:
+    """The same CNN without recurrence, trained alike; None where it is the model itself, or not asked for."""
+    model = run.config.model
+    if not run.config.training.control or model == model.control():
+        return None
+    config = replace(run.config, model=model.control(), training=replace(run.config.training, control=False))
+    return _train(config, run.folder / CONTROL, manifest, splits, console)
+
+
+def _controls(
+    run: Run, control: Run | None, splits: Splits, measured: Evaluation
+) -> dict[str, dict[str, dict[str, float]]]:
+    name = "mean" if run.config.task == "regress" else "majority"
+    found = {name: evaluate_constant(run, splits.train, measured)}
+    if control is not None:
+        found["per_frame_cnn"] = evaluate(control)
+    return {name: one.to_json()["test"] for name, one in found.items()}
+
+
+def _summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Every run's numbers, and mean and Student's interval over runs."""
+    rows = []
+    for run in runs:
+        numbers = run.read_json("metrics.json")
+        place = {"name": run.name, "fold": run.config.data.split.fold, "seed": run.config.seed}
+        rows.append(place | {key: numbers[key] for key in ("test", "controls") if key in numbers})
+    summary: dict[str, Any] = {"task": runs[0].config.task, "runs": rows}
+    if all("test" in row for row in rows):
+        summary["test"] = _means([row["test"] for row in rows])
+        controls = rows[0]["controls"]
+        summary["controls"] = {name: _means([row["controls"][name] for row in rows]) for name in controls}
+    return summary
+
+
+def _means(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        name: mean_interval([table[name]["value"] for table in tables]).to_json() | {"n": len(tables)}
+        for name in tables[0]
+    }

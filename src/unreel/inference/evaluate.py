@@ -1,0 +1,166 @@
+"""How good a trained run is on clips whose truth is known: values with intervals, confusion, classes, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from unreel.data import Example, ManifestConfig, load
+from unreel.data.readers import open_source
+from unreel.devices import best_device
+from unreel.errors import ConfigError, ManifestError, ReadError
+from unreel.inference.intervals import Interval, measure, wilson
+from unreel.inference.outputs import build_loader, described, outputs_of
+from unreel.runs import Run, arranged
+from unreel.tasks import Regress, Task
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        measures: each value with its 95 % interval.
+        n: measured items: clips, or frames of known class.
+        confusion: (K, K) counts, rows truth, columns prediction; None for tasks without one class each.
+        per_class: precision, recall and F1 of each label; None for regression.
+        rows: what was said and what is true, a dict a clip.
+        left_out: files that could not be read, with the reason.
+        scores: (n, K), what the measures were computed from.
+        truth: (n, ...), the same.
+        groups: the group of each item.
+    """
+
+    measures: Mapping[str, Interval]
+    n: int
+    confusion: list[list[int]] | None
+    per_class: list[dict[str, Any]] | None
+    rows: list[dict[str, Any]] = field(repr=False)
+    left_out: Mapping[str, str]
+    scores: Tensor = field(repr=False)
+    truth: Tensor = field(repr=False)
+    groups: list[str] = field(repr=False)
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value}" for name, value in self.measures.items())
+        return f"{values} (n = {self.n})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, ready for JSON."""
+        numbers: dict[str, Any] = {
+            "test": {name: value.to_json() for name, value in self.measures.items()},
+            "n_test": self.n,
+        }
+        if self.confusion is not None:
+            numbers["confusion"] = self.confusion
+        if self.per_class is not None:
+            numbers["per_class"] = self.per_class
+        return numbers
+
+
+def evaluate(run: Run, data: str | Path | None = None, manifest: ManifestConfig | None = None) -> Evaluation:
+    """Measure a run on labelled clips.
+
+    Args:
+        run: a trained run.
+        data: a folder, zip or table of clips with labels that the run knows; None takes the run's own test side.
+        manifest: how `data` is read; by default as the run's own data was.
+
+    Raises:
+        ConfigError: there is nothing to measure on.
+        ManifestError: a label that the run does not know.
+    """
+    if data is None:
+        return evaluate_examples(run, run.splits().test, run.root)
+    loaded = arranged(run.config.task, load(data, manifest or run.config.data.manifest))
+    return evaluate_examples(run, loaded.examples, loaded.root)
+
+
+def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Evaluation:
+    """Measure a run on examples whose paths are relative to `root`."""
+    if run.task_type is not Regress:
+        said = {label for example in examples for label in [*example.labels, *(s.label for s in example.segments)]}
+        if unknown := sorted(said - set(run.labels)):
+            raise ManifestError(f"expected labels that the run knows, {list(run.labels)}; the data also has {unknown}")
+    task = run.trained_task()
+    loader = build_loader(run, examples, root, task.encode)
+    by_key = {example.key: example for example in examples}
+    scores, truth, groups, rows = [], [], [], []
+    for batch, outputs in outputs_of(task, loader, best_device(run.config.training.accelerator)):
+        batch_scores, batch_truth = task.pairs(outputs, batch)
+        scores.append(batch_scores)
+        truth.append(batch_truth)
+        groups += [_group(by_key[batch.keys[owner]]) for owner in task.owners(batch).tolist()]
+        for key, said, true in zip(batch.keys, task.rows(outputs, batch), task.truths(batch), strict=True):
+            rows.append(described(by_key[key]) | true | said)
+    if not groups:
+        raise ConfigError(f"nothing to measure on: {len(examples)} clips, {len(loader.left_out)} of them unreadable")
+    return judge(task, torch.cat(scores), torch.cat(truth), groups, rows, loader.left_out)
+
+
+def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluation) -> Evaluation:
+    """The control that looks at no frame, on what `measured` was measured on.
+
+    Args:
+        run: names task and labels.
+        trained_on: the training examples, from which the constant answer is learned.
+        measured: an evaluation whose truth is taken over.
+    """
+    task = run.trained_task()
+    targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
+    scores = task.constant(targets).float().expand(len(measured.truth), -1)
+    return judge(task, scores, measured.truth, measured.groups, [], {})
+
+
+def judge(
+    task: Task,
+    scores: Tensor,
+    truth: Tensor,
+    groups: list[str],
+    rows: list[dict[str, Any]],
+    left_out: Mapping[str, str],
+) -> Evaluation:
+    """Compute all numbers of an evaluation from scores (n, K) and truth (n, ...)."""
+    confusion, per_class = None, None
+    if not isinstance(task, Regress):
+        predicted = torch.nn.functional.one_hot(scores.argmax(-1), len(task.labels))
+        actual = torch.nn.functional.one_hot(truth, len(task.labels)) if truth.ndim == 1 else truth
+        if truth.ndim == 1:
+            confusion = multiclass_confusion_matrix(scores, truth, len(task.labels)).tolist()
+        else:
+            predicted = (scores >= 0.5).long()
+        per_class = [_class_row(*column) for column in zip(task.labels, predicted.T, actual.T, strict=True)]
+    measures = measure(task.make_measures(), scores, truth, groups)
+    return Evaluation(measures, len(truth), confusion, per_class, rows, left_out, scores, truth, groups)
+
+
+def _class_row(label: str, predicted: Tensor, actual: Tensor) -> dict[str, Any]:
+    hits, said, true = int((predicted * actual).sum()), int(predicted.sum()), int(actual.sum())
+    f1 = 2 * hits / (said + true) if said + true else 0.0
+    return {
+        "label": label,
+        "precision": wilson(hits, said).to_json() if said else None,
+        "recall": wilson(hits, true).to_json() if true else None,
+        "f1": {"value": f1},
+        "n": true,
+    }
+
+
+def _group(example: Example) -> str:
+    return example.group or example.path
+
+
+def _times(task: Task, root: Path, example: Example) -> Tensor:
+    if task.readout == "clip":
+        return torch.zeros(1, dtype=torch.float64)
+    try:
+        with open_source(root / example.path) as source:
+            return source.times
+    except ReadError:  # it was left out of training for the same reason
+        return torch.zeros(0, dtype=torch.float64)

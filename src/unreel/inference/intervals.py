@@ -1,0 +1,113 @@
+"""How sure a measured value is: 95 % intervals that respect groups.
+
+Clips of one source resemble each other, so what is drawn again and again is the group, not the clip (cluster
+bootstrap, percentile method). A bootstrap of a perfect score would claim no doubt at all; for proportions the interval
+is therefore joined with Wilson's (Wilson 1927).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+RESAMPLES = 500
+Z = 1.959964  # the normal distribution's 97.5 % point
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def to_json(self) -> dict[str, float]:
+        """As a dict."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def wilson(hits: float, n: int) -> Interval:
+    """Wilson's score interval of a proportion of `hits` in `n` trials; [0, 1] around nan where n is 0."""
+    if n == 0:
+        return Interval(math.nan, 0.0, 1.0)
+    p = hits / n
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean of several runs with Student's 95 % interval; no width can be told from fewer than two."""
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return Interval(mean, math.nan, math.nan)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def measure(
+    measures: MetricCollection,
+    scores: Tensor,
+    truth: Tensor,
+    groups: Sequence[str],
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Compute every measure over M items with its interval.
+
+    Args:
+        measures: torchmetrics over (scores, truth); it is reset before and after.
+        scores: (M, K).
+        truth: (M, ...).
+        groups: the group of each of the M items.
+        seed: of the resampling.
+    """
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    rows = [torch.tensor(indices) for indices in members.values()]
+    generator = torch.Generator().manual_seed(seed)
+    values = _compute(measures, scores, truth)
+    draws: dict[str, list[float]] = {name: [] for name in values}
+    for _ in range(RESAMPLES):
+        drawn = torch.cat(
+            [rows[index] for index in torch.randint(len(rows), (len(rows),), generator=generator).tolist()]
+        )
+        for name, value in _compute(measures, scores[drawn], truth[drawn]).items():
+            draws[name].append(value)
+    return {name: _interval(name, value, draws[name], len(truth)) for name, value in values.items()}
+
+
+def _compute(measures: MetricCollection, scores: Tensor, truth: Tensor) -> dict[str, float]:
+    measures.reset()
+    with warnings.catch_warnings():
+        # a resample may lack a class; torchmetrics warns and says 0 or nan
+        warnings.filterwarnings("ignore", module="torchmetrics")
+        measures.update(scores, truth)
+        values = {name: float(value) for name, value in measures.compute().items()}
+    measures.reset()
+    return values
+
+
+def _interval(name: str, value: float, draws: Sequence[float], n: int) -> Interval:
+    known = torch.tensor([draw for draw in draws if math.isfinite(draw)], dtype=torch.float64)
+    if len(known) == 0:
+        return Interval(value, math.nan, math.nan)
+    low, high = torch.quantile(known, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    if name == "accuracy":
+        proportion = wilson(value * n, n)
+        low, high = min(low, proportion.low), max(high, proportion.high)
+    return Interval(value, min(low, value), max(high, value))

@@ -1,0 +1,216 @@
+"""The run folder: everything that a run leaves behind, and the one way to load it.
+
+    config.yaml  versions.json  labels.json  frame.json  manifest.csv  left_out.csv  data.json
+    history.csv  checkpoint.safetensors  weights.safetensors  model.txt
+    metrics.json  predictions.jsonl  report.html  tensorboard/  control/
+
+The folder is enough by itself: configuration, weights, label names and preprocessing lie in it. Nothing in it is a
+pickle, and nothing in it names code.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from unreel.config import RunConfig, from_yaml, to_yaml
+from unreel.data import Manifest, Splits, as_segments, load, read_manifest, write_manifest
+from unreel.errors import RunError
+from unreel.models import CNNRNN, MODELS
+from unreel.tasks import TASKS, Task
+
+SIDES = ("train", "val", "test")
+PACKAGES = ("unreel", "torch", "torchvision", "lightning", "torchmetrics", "timm", "av", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        folder: where it lies.
+        config: the run as one typed value.
+        labels: names of the K outputs.
+        frame_shape: shape of one preprocessed frame, (C, H, W) or (D,).
+    """
+
+    folder: Path
+    config: RunConfig
+    labels: tuple[str, ...]
+    frame_shape: tuple[int, ...]
+
+    @classmethod
+    def create(cls, folder: Path, config: RunConfig, labels: Sequence[str], frame_shape: Sequence[int]) -> Run:
+        """Make the folder and write what is known before training."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(Path(config.data.path).absolute())  # a resume may start from another folder
+        config = replace(config, data=replace(config.data, path=path))
+        run = cls(folder, config, tuple(labels), tuple(frame_shape))
+        run.write_text("config.yaml", to_yaml(config))
+        run.write_json("labels.json", list(labels))
+        run.write_json("frame.json", list(frame_shape))
+        run.write_json("versions.json", versions())
+        return run
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Open a folder that `create` made.
+
+        Raises:
+            RunError: it is not a run; the message names what is missing.
+        """
+        folder = Path(folder)
+        config = load_run_config(folder)
+        missing = [name for name in ("labels.json", "frame.json") if not (folder / name).is_file()]
+        if missing:
+            several = " It holds several runs: name one of its folders." if (folder / "summary.json").is_file() else ""
+            raise RunError(f"{folder}: expected a run, this folder has no {' and '.join(missing)}.{several}")
+        labels, frame = (json.loads((folder / name).read_text("utf-8")) for name in ("labels.json", "frame.json"))
+        return cls(folder, config, tuple(labels), tuple(frame))
+
+    @property
+    def root(self) -> Path:
+        """What the paths of the run's examples are relative to."""
+        path = Path(self.config.data.path)
+        return path if path.is_dir() else path.parent
+
+    @property
+    def task_type(self) -> type[Task]:
+        """What an output means."""
+        return TASKS[self.config.task]
+
+    @property
+    def weights(self) -> Path:
+        """The best weights on validation."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that a resume needs."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def name(self) -> str:
+        """The folder's last name."""
+        return self.folder.name
+
+    def fresh_task(self, class_weights: torch.Tensor | None = None, from_features: bool = False) -> Task:
+        """The task with its model as it is before training: weights drawn from the seed, or pretrained."""
+        torch.manual_seed(self.config.seed)
+        model = build_model(self.config, self.labels, self.frame_shape)
+        return self.task_type(model, self.labels, self.config.optim, class_weights, from_features)
+
+    def trained_task(self) -> Task:
+        """The task with the run's best weights, in eval mode, on the CPU.
+
+        Raises:
+            RunError: there are no weights yet, or they do not fit the configuration.
+        """
+        if not self.weights.is_file():
+            raise RunError(f"{self.folder}: no weights yet; finish it with `unreel train --resume {self.folder}`")
+        encoder = replace(self.config.model.encoder, pretrained=False, weights=None)  # weights.safetensors has them all
+        config = replace(self.config, model=replace(self.config.model, encoder=encoder))
+        task = replace(self, config=config).fresh_task()
+        try:
+            task.load_state_dict(load_file(self.weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise RunError(f"{self.weights}: does not hold the weights of this run's model ({error})") from error
+        return task.eval()
+
+    def write_splits(self, manifest: Manifest, splits: Splits) -> None:
+        """Store every example with its side."""
+        examples = [replace(example, split=side) for side in SIDES for example in getattr(splits, side)]
+        write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), self.folder / "manifest.csv")
+
+    def splits(self) -> Splits:
+        """The sides as they were stored.
+
+        Raises:
+            RunError: they are not stored yet.
+        """
+        path = self.folder / "manifest.csv"
+        if not path.is_file():
+            raise RunError(f"{self.folder}: expected a run with its manifest.csv, which training writes first")
+        manifest = arranged(self.config.task, read_manifest(path))
+        return Splits(*(tuple(e for e in manifest.examples if e.split == side) for side in SIDES))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file at once or not at all."""
+        partial = self.folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, self.folder / name)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file."""
+        self.write_text(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run; None where it does not exist."""
+        path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write JSON lines."""
+        self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def write_left_out(self, left_out: Mapping[str, str]) -> None:
+        """List the files that could not be read, adding to those listed before."""
+        path = self.folder / "left_out.csv"
+        known: dict[str, str] = {}
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                known = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        known |= left_out
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "reason"])
+            writer.writerows(sorted(known.items()))
+
+
+def load_run_config(folder: Path) -> RunConfig:
+    """The configuration that a run's folder holds.
+
+    Raises:
+        RunError: it holds none.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        what = "one without config.yaml" if folder.is_dir() else "nothing there"
+        raise RunError(f"{folder}: expected a folder made by `unreel train`, got {what}")
+    return from_yaml(path.read_text(encoding="utf-8"), str(path))
+
+
+def build_model(config: RunConfig, labels: Sequence[str], frame_shape: tuple[int, ...]) -> CNNRNN:
+    """The model that the configuration names, for these labels and frames."""
+    readout = TASKS[config.task].readout
+    return MODELS[config.model.name](config.model, frame_shape, len(labels), readout)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system and the packages that decide the numbers."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest:
+    """The examples of `path`, by default those of the configuration, in the form that the task learns from."""
+    return arranged(config.task, load(config.data.path if path is None else path, config.data.manifest))
+
+
+def arranged(task: str, manifest: Manifest) -> Manifest:
+    """The manifest with the rows of one file joined, where labels in time are what the task is about."""
+    return as_segments(manifest) if TASKS[task].readout == "frame" else manifest

@@ -1,0 +1,214 @@
+"""What happens beside the training steps: randomness, checkpoints, the best weights, history, progress."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from unreel.errors import UnreelError
+from unreel.training.checkpoints import save_atomically
+
+
+class StoppedError(UnreelError):
+    """Training was asked to stop, and its state is saved."""
+
+
+class SeedEveryStep(Callback):
+    """Dropout of a step depends on (seed, step, rank) alone, so that a resumed run draws what the first one drew."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed torch's generators."""
+        step = trainer.fit_loop.total_batch_idx
+        torch.manual_seed(((self.seed * 1_000_003 + step) * 1_000_003 + trainer.global_rank) % 2**63)
+
+
+class KeepBest(Callback):
+    """Writes the module's weights whenever the monitored value of validation improves; a value of nan never does.
+
+    Args:
+        path: safetensors file.
+        monitor: name of a logged value, such as `val_accuracy`.
+        mode: whether higher or lower is better.
+    """
+
+    def __init__(self, path: Path, monitor: str, mode: Literal["min", "max"]) -> None:
+        self.path, self.monitor, self.mode = path, monitor, mode
+        self.best: float | None = None
+        self.epoch: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare, and write if better. Of equal values the first is kept."""
+        value = float(trainer.callback_metrics[self.monitor])
+        better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        if (better and not math.isnan(value)) or self.epoch is None:
+            self.best, self.epoch = (None if math.isnan(value) else value), trainer.current_epoch
+            if trainer.is_global_zero:
+                save_atomically(pl_module.state_dict(), self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+class KeepLast(Checkpoint):
+    """Saves all that a resume needs after each epoch, every few minutes within one, and on Ctrl-C or SIGTERM.
+
+    On the first signal the step under way is finished, the state is saved and `StoppedError` is raised; a second signal
+    ends the process at once.
+
+    Args:
+        path: the checkpoint file; it is replaced at once or not at all.
+        minutes: time between two saves within an epoch.
+    """
+
+    def __init__(self, path: Path, minutes: float) -> None:
+        self.path, self.seconds = path, 60 * minutes
+        self.saved_at = time.monotonic()
+        self.received: signal.Signals | None = None
+        self.before: dict[int, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listen for signals (only the main thread may)."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.before[number] = signal.signal(number, self._receive)
+            except ValueError:  # not in the main thread: signals go to whoever owns it
+                return
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time, or if a signal came."""
+        if trainer.is_last_batch:
+            return  # the end of the epoch saves in a moment
+        if self.received or time.monotonic() - self.saved_at >= self.seconds:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after validation."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
+        if self.received:
+            raise StoppedError(f"stopped by {self.received.name} after step {trainer.global_step}; the state is saved")
+
+
+class History(Callback):
+    """`history.csv`: one row an epoch with every logged value, whole again after a resume."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row and write the file."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = round(time.monotonic() - self.started, 3)
+        epoch = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds}
+        self.rows.append(epoch | values)
+        if trainer.is_global_zero:
+            partial = self.path.with_name(f".{self.path.name}.partial")
+            with partial.open("w", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(self.rows[0]), extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(self.rows)
+            os.replace(partial, self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.rows = state_dict["rows"]
+
+
+class ProgressBar(Callback):
+    """One bar over all epochs with the time left; a line for each finished epoch.
+
+    Args:
+        console: where to draw. Without a terminal only the lines appear.
+        name: what is being trained.
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self.console, self.name = console, name
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the bar."""
+        if not trainer.is_global_zero:
+            return
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        total = trainer.estimated_stepping_batches
+        self.bar.add_task(self.name, total=int(total), completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's line."""
+        if trainer.is_global_zero:
+            values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+            self.console.print(
+                f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}", highlight=False
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away, whatever ended the training."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,156 @@
+"""Training of one run: data, task and Lightning's Trainer put together, from the start or from where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import cast
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from unreel.data import ClipDataset, ClipLoader, FrameCache, Splits, class_weights, example_weights
+from unreel.devices import best_device
+from unreel.errors import ConfigError
+from unreel.models import Model, summarize
+from unreel.runs import Run
+from unreel.tasks import Regress, Task
+from unreel.training.callbacks import History, KeepBest, KeepLast, ProgressBar, SeedEveryStep
+from unreel.training.checkpoints import SafetensorsIO
+from unreel.training.features import FeatureCache, features_stay
+from unreel.training.statistics import fit_normalize
+
+
+def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool = False) -> None:
+    """Train until done; afterwards `run.weights` holds the best weights on validation.
+
+    Args:
+        run: a folder made by `Run.create`.
+        splits: what to learn from and what to choose on. The test side is not looked at.
+        console: where progress is drawn.
+        resume: go on from `run.checkpoint` if there is one; the result equals that of an undisturbed run, bit for bit
+            on a CPU.
+
+    Raises:
+        ConfigError: a side of the split is empty, or settings cannot be met together.
+        StoppedError: Ctrl-C or SIGTERM came; the state is saved.
+    """
+    config = run.config
+    console = console or Console(stderr=True)
+    for side in ("train", "val"):
+        if not getattr(splits, side):
+            raise ConfigError(f"no clips for {side}: of {len(splits.examples)} clips none is there; change data.split")
+    resume = resume and run.checkpoint.is_file()
+    task = build_task(run, splits)
+    train_set, val_set = (build_dataset(run, task, splits, side) for side in ("train", "val"))
+    model = cast(Model, task.model)
+    if not resume:
+        fit_normalize(model, train_set)
+    if task.from_features:
+        features = FeatureCache(
+            cache_folder(run) / "features",
+            model,
+            config.data.workers,
+            config.data.batch_size,
+            best_device(config.training.accelerator),
+            console,
+        )
+        train_set, val_set = features.of(train_set), features.of(val_set)
+    run.write_text("model.txt", summarize(model, run.frame_shape, config.data.sampling.frames) + "\n")
+    train_loader = build_loader(run, train_set)
+    val_loader = build_loader(run, val_set)
+    trainer = build_trainer(run, task, console)
+    with warnings.catch_warnings():
+        # Unreel chooses these on purpose: workers by data.workers, frozen layers in eval mode, short epochs
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*No positive samples in targets.*")
+        trainer.fit(task, train_loader, val_loader, ckpt_path=str(run.checkpoint) if resume else None)
+    if trainer.is_global_zero:
+        run.write_left_out({**train_loader.left_out, **val_loader.left_out})
+
+
+def build_task(run: Run, splits: Splits) -> Task:
+    """The untrained task, with what it must know of the training clips."""
+    weights = class_weights(splits.train, run.labels) if run.config.data.balance == "loss" else None
+    task = run.fresh_task(weights, from_features=features_stay(run.config))
+    if isinstance(task, Regress):
+        task.fit_scale(splits.train)
+    return task
+
+
+def build_dataset(run: Run, task: Task, splits: Splits, side: str) -> ClipDataset:
+    """The clips of one side as the run's configuration reads them."""
+    data = run.config.data
+    return ClipDataset(
+        getattr(splits, side),
+        run.root,
+        sampling=data.sampling,
+        preprocess=data.preprocess,
+        augment=data.augment,
+        encode_targets=task.encode,
+        seed=run.config.seed,
+        training=side == "train",
+        cache=FrameCache(cache_folder(run) / "frames") if data.cache == "disk" else None,
+        memory=data.cache == "memory",
+        frame_shape=run.frame_shape,
+    )
+
+
+def build_loader(run: Run, dataset: ClipDataset) -> ClipLoader:
+    """Batches of a dataset; shuffled, and balanced where asked for, if it is for training."""
+    data = run.config.data
+    balanced = dataset.training and data.balance == "sampler"
+    return ClipLoader(
+        dataset,
+        data.batch_size,
+        workers=0 if dataset.memory else data.workers,
+        shuffle=dataset.training,
+        seed=run.config.seed,
+        weights=example_weights(dataset.examples, run.labels) if balanced else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def cache_folder(run: Run) -> Path:
+    """Where decoded frames and features are kept."""
+    return Path(run.config.data.cache_dir) if run.config.data.cache_dir else run.folder / "cache"
+
+
+def build_trainer(run: Run, task: Task, console: Console) -> Trainer:
+    """Lightning's Trainer as the run's configuration asks for it."""
+    training = run.config.training
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    monitor = f"val_{task.monitor}"
+    callbacks: list[Callback] = [
+        SeedEveryStep(run.config.seed),
+        KeepBest(run.weights, monitor, task.mode),
+        History(run.folder / "history.csv"),
+        ProgressBar(console, run.name),
+        KeepLast(run.checkpoint, training.checkpoint_minutes),
+    ]
+    if training.patience is not None:
+        callbacks.append(EarlyStopping(monitor, mode=task.mode, patience=training.patience, check_finite=True))
+    return Trainer(
+        max_epochs=training.epochs,
+        accelerator=training.accelerator,
+        devices=training.devices,
+        num_nodes=training.nodes,
+        strategy=training.strategy,
+        precision=training.precision,  # type: ignore[arg-type] (Lightning checks the name)
+        gradient_clip_val=training.gradient_clip,
+        accumulate_grad_batches=training.accumulate,
+        logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
+        callbacks=callbacks,
+        plugins=[SafetensorsIO()],
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=run.folder,
+    )
