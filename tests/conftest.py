@@ -1,6 +1,55 @@
-"""What holds for every test."""
+"""Small data that several rooms test on, and nothing random that leaks from one test into the next."""
 
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 
-# Tests are small: threads only get in each other's way, the more so when pytest runs several processes.
-torch.set_num_threads(1)
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_own_randomness() -> Iterator[None]:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+
+
+def write_moving_dots(folder: Path, clips: int = 24, frames: int = 6, size: int = 8, seed: int = 0) -> Path:
+    """Class folders `left` and `right` of .npy clips (T, 1, H, W): a bright column moves. Groups of two clips."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for index in range(clips):
+        label = ("left", "right")[index % 2]
+        start, length = int(generator.integers(size)), frames - index % 3
+        clip = generator.integers(0, 60, (length, 1, size, size), dtype=np.uint8)
+        for time in range(length):
+            clip[time, 0, :, (start + (time if label == "right" else -time)) % size] = 250
+        path = folder / label / f"s{index // 4:02d}_{index}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, clip)
+        rows.append({"path": path.relative_to(folder).as_posix(), "label": label, "group": f"s{index // 4:02d}"})
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "label", "group"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture
+def moving_dots(tmp_path: Path) -> Path:
+    return write_moving_dots(tmp_path / "dots")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the measuring data in {SHARED_DATA.relative_to(SHARED_DATA.parents[2])} beside the checkout")
+    return SHARED_DATA

@@ -67,3 +67,10 @@ def test_what_cannot_be_is_refused():
         TimePool("sum", 4)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"\(N, T, 4\)"):
         TimePool("mean", 4)(torch.zeros(2, 3))
+
+
+def test_a_long_stream_in_low_precision_keeps_its_mean():
+    pool, state = TimePool("mean", 2), None
+    for _ in range(601):
+        pooled, state = pool.step(torch.full((1, 2), 3.0, dtype=torch.bfloat16), state)
+    assert torch.equal(pooled, torch.full((1, 2), 3.0, dtype=torch.bfloat16))

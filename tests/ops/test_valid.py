@@ -78,3 +78,8 @@ def test_ragged_says_none_only_where_nothing_is_padded():
     assert valid.ragged(full, 4) is None
     assert valid.ragged(padded, 4) is padded
     assert valid.ragged(full, 5) is full
+
+
+def test_mean_of_many_frames_in_low_precision_counts_them_rightly():
+    x = torch.ones(1, 601, 2, dtype=torch.bfloat16)
+    assert torch.equal(valid.mean(x, torch.tensor([601])), torch.ones(1, 2, dtype=torch.bfloat16))

@@ -105,6 +105,10 @@ class Encoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Give features (V, D) for frames (V, *frame)."""
+        if frames.ndim == 4:
+            # Channels last in memory is the faster layout of convolutions, by up to two on CPU. Copied, because
+            # `contiguous` sees nothing to do for one channel, and the layout then never takes hold.
+            frames = torch.empty_like(frames, memory_format=torch.channels_last).copy_(frames)
         return self.net(frames)
 
     def train(self, mode: bool = True) -> Encoder:

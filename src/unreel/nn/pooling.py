@@ -62,9 +62,10 @@ class TimePool(nn.Module):
             return largest, (largest,)
         if self.kind == "mean":
             count = lengths if state is None else lengths + state[1]
-            total = valid.zero_padding(x, lengths).sum(1)
+            exact = torch.promote_types(x.dtype, torch.float32)
+            total = valid.zero_padding(x, lengths).sum(1, dtype=exact)
             total = total if state is None else total + state[0]
-            return total / count.unsqueeze(1).to(x.dtype), (total, count)
+            return (total / count.unsqueeze(1)).to(x.dtype), (total, count)
         return self._attend(x, lengths, state)
 
     def _attend(self, x: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:

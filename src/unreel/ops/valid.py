@@ -73,8 +73,10 @@ def last(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, lengths: Tensor) -> Tensor:
-    """The mean over the valid frames of each clip: (N, *)."""
-    return zero_padding(x, lengths).sum(1) / lengths.reshape((-1,) + (1,) * (x.ndim - 2)).to(x.dtype)
+    """The mean over the valid frames of each clip: (N, *). Summed and divided in float32 at least."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    count = lengths.reshape((-1,) + (1,) * (x.ndim - 2))
+    return (zero_padding(x, lengths).sum(1, dtype=exact) / count).to(x.dtype)
 
 
 def max(x: Tensor, lengths: Tensor) -> Tensor:
