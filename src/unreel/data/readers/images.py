@@ -14,9 +14,11 @@ import io
 import os
 import re
 import struct
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -53,7 +55,6 @@ _BROKEN = (
     zlib.error,
     zipfile.BadZipFile,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 
 _ORIENTATION = 0x0112
@@ -79,6 +80,7 @@ class ImageSource(Closing):
         self._names = names
         self._load = load
         self._shape: tuple[int, int, int] | None = None
+        self._shaped_by = names[0]
         self.times = torch.arange(len(names), dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -93,7 +95,7 @@ class ImageSource(Closing):
         """
         if self._shape is None:
             try:
-                with Image.open(io.BytesIO(self._load(self._names[0]))) as image:
+                with _opened(self._load(self._names[0])) as image:
                     self._shape = _shape_of(image)
             except _BROKEN as error:
                 raise self._failure(0, error) from error
@@ -109,11 +111,12 @@ class ImageSource(Closing):
             IndexError: an index is outside 0..T-1.
         """
         checked = check_indices(indices, len(self), self._path)
-        channels, height, width = self.frame_shape
-        pixels = np.empty((len(checked), height, width, channels), np.uint8)
+        if not checked:
+            return torch.empty((0, *self.frame_shape), dtype=torch.uint8)
+        pixels: np.ndarray | None = None
         first_row: dict[int, int] = {}
         for row, index in enumerate(checked):
-            if index in first_row:
+            if pixels is not None and index in first_row:
                 pixels[row] = pixels[first_row[index]]
                 continue
             first_row[index] = row
@@ -122,13 +125,15 @@ class ImageSource(Closing):
             except _BROKEN as error:
                 raise self._failure(index, error) from error
             shape = image.shape[2], image.shape[0], image.shape[1]
-            if shape != (channels, height, width):
-                raise ReadError(
-                    self._path,
-                    f"expected frames of one shape (C, H, W): {self._names[0]} has {self.frame_shape}, "
-                    f"{self._names[index]} has {shape}",
-                )
+            if self._shape is None:
+                self._shape, self._shaped_by = shape, self._names[index]
+            if shape != self._shape:
+                one, other = f"{self._shaped_by} has {self._shape}", f"{self._names[index]} has {shape}"
+                raise ReadError(self._path, f"expected frames of one shape (C, H, W): {one}, {other}")
+            if pixels is None:
+                pixels = np.empty((len(checked), *image.shape), np.uint8)
             pixels[row] = image
+        assert pixels is not None
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
     def close(self) -> None:
@@ -201,7 +206,7 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 def _decode(data: bytes) -> np.ndarray:
     """(H, W, C) uint8, upright."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         _shape_of(image)
         upright = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
         if upright.mode in _GREY_16:
@@ -209,6 +214,15 @@ def _decode(data: bytes) -> np.ndarray:
         if upright.mode in _GREY:
             return np.asarray(upright.convert("L"))[:, :, None]
         return np.asarray(upright.convert("RGB"))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata and of large images; what counts here is whether the pixels can be had
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
 
 
 def _shape_of(image: Image.Image) -> tuple[int, int, int]:

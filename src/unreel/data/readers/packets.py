@@ -82,7 +82,7 @@ class Packets:
             ticks = self._ticks(seen, first_key)
             self.order = sorted(ticks, key=lambda number: (ticks[number], number))
             self.starts = [self._start(number, ticks, seen.pts) for number in self.order]
-            base = stream.time_base
+            base = self._live().time_base
             if base is None:
                 raise ReadError(path, "expected times of the frames, the header has no unit of time")
             shown = np.array([ticks[number] for number in self.order], dtype=np.float64)
@@ -213,7 +213,9 @@ class Packets:
         """Time of display, in units of the stream, of each packet that is shown."""
         shown = [number for number, is_shown in enumerate(seen.shown) if is_shown and number >= first_key]
         ticks = {number: tick for number in shown if (tick := seen.pts[number]) is not None}
-        if len(ticks) < len(shown):
+        # an AVI counts frames in the order of the file: where the decoder changes that order, its times tell nothing
+        guessed = self._container.format.name == "avi" and self.codec.has_b_frames
+        if len(ticks) < len(shown) or guessed:
             ticks = self._ticks_from_dts(seen, shown)
         elif ticks and first_key in ticks and min(ticks.values()) < ticks[first_key]:
             end = seen.keys[1] if len(seen.keys) > 1 else len(seen.pts)
@@ -236,15 +238,14 @@ class Packets:
     def _decode_order(self, end: int) -> list[int]:
         """The packets below `end` that become frames, in the order of the decoder."""
         order: list[int] = []
-        codec = self.codec
         for packet in itertools.chain(itertools.islice(self.read_from(0), end), [None]):
             try:
-                frames = codec.decode(packet)
+                frames = self.codec.decode(packet)
             except FFmpegError:
                 # a frame that does not come is what is to be learned here
                 continue
             order.extend(number for frame in frames if (number := number_of(frame)) is not None)
-        codec.flush_buffers()
+        self.codec.flush_buffers()
         return order
 
     def _start(self, number: int, ticks: dict[int, int], pts: list[int | None]) -> int:

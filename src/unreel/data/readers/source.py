@@ -95,5 +95,6 @@ def check_indices(indices: Sequence[int], length: int, name: object) -> list[int
 
 def one_line(error: BaseException) -> str:
     """What a library's error says, as one printable line."""
-    said = " ".join(str(error).split())
+    # an error of the system or of FFmpeg says in `strerror` what it says as a whole, less the number and the file
+    said = " ".join(str(getattr(error, "strerror", None) or error).split())
     return "".join(letter if letter.isprintable() else "?" for letter in said) or type(error).__name__

@@ -1,0 +1,209 @@
+"""What every reader promises: the same frames whatever the format, any order, errors that name the file, no leaks."""
+
+import gc
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unreel.data.readers import READERS, is_readable_name, open_source
+from unreel.errors import ReadError
+
+T, H, W = 12, 34, 50
+
+
+def color_frames() -> np.ndarray:
+    """(T, H, W, 3) uint8 noise on a slope: no two frames alike, nothing a lossy codec would keep."""
+    slope = np.linspace(0, 128, W)[None, None, :, None] + 8 * np.arange(T)[:, None, None, None]
+    noise = np.random.default_rng(0).integers(0, 32, (T, H, W, 3))
+    return (slope + noise).astype(np.uint8)
+
+
+def write_video(
+    path: Path, frames: np.ndarray, codec: str, pix_fmt: str, options: dict[str, str] | None = None
+) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def write_images(folder: Path, frames: np.ndarray, suffix: str) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"frame{index}.{suffix}" for index in range(len(frames))]
+    for path, image in zip(paths, frames, strict=True):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+def ffv1(folder: Path, frames: np.ndarray) -> str:
+    write_video(folder / "clip.mkv", frames, "ffv1", "bgr0" if frames.ndim == 4 else "gray")
+    return str(folder / "clip.mkv")
+
+
+def x264_rgb(folder: Path, frames: np.ndarray) -> str:
+    # B frames, groups of 5, and groups that lean on the one before
+    options = {"crf": "0", "preset": "medium", "g": "5", "bf": "2", "x264-params": "open-gop=1:scenecut=0"}
+    write_video(folder / "clip.mp4", frames, "libx264rgb", "rgb24", options)
+    return str(folder / "clip.mp4")
+
+
+def png_folder(folder: Path, frames: np.ndarray) -> str:
+    write_images(folder / "frames", frames, "png")
+    return str(folder / "frames")
+
+
+def bmp_folder(folder: Path, frames: np.ndarray) -> str:
+    write_images(folder / "frames", frames, "bmp")
+    return str(folder / "frames")
+
+
+def zip_of_png(folder: Path, frames: np.ndarray, inner: str = "", place: str = "") -> str:
+    with zipfile.ZipFile(folder / "clip.zip", "w") as archive:
+        for path in write_images(folder / "frames", frames, "png"):
+            archive.write(path, inner + path.name)
+    return str(folder / "clip.zip") + place
+
+
+def zip_folder(folder: Path, frames: np.ndarray) -> str:
+    return zip_of_png(folder, frames, "train/cat/", "!train/cat/")
+
+
+def npy_last(folder: Path, frames: np.ndarray) -> str:
+    np.save(folder / "clip.npy", frames)
+    return str(folder / "clip.npy")
+
+
+def npy_first(folder: Path, frames: np.ndarray) -> str:
+    np.save(folder / "clip.npy", frames.transpose(0, 3, 1, 2) if frames.ndim == 4 else frames[:, None])
+    return str(folder / "clip.npy")
+
+
+def npz(folder: Path, frames: np.ndarray) -> str:
+    np.savez_compressed(folder / "clip.npz", frames=frames, note=np.zeros(1))
+    return str(folder / "clip.npz")
+
+
+WRITERS = [ffv1, x264_rgb, png_folder, bmp_folder, zip_of_png, zip_folder, npy_last, npy_first, npz]
+
+
+def channels_first(frames: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(frames.transpose(0, 3, 1, 2) if frames.ndim == 4 else frames[:, None])
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_lossless_format_gives_the_same_frames(tmp_path: Path, write: Callable[[Path, np.ndarray], str]) -> None:
+    frames = color_frames()
+    with open_source(write(tmp_path, frames)) as source:
+        assert len(source) == T
+        assert source.frame_shape == (3, H, W)
+        assert source.times.shape == (T,)
+        assert source.times.dtype == torch.float64
+        assert (source.times.diff() > 0).all()
+        read = source.read(range(T))
+    assert read.dtype == torch.uint8
+    assert torch.equal(read, channels_first(frames))
+
+
+@pytest.mark.parametrize("write", [ffv1, png_folder, bmp_folder, zip_of_png, npy_last, npy_first, npz])
+def test_grey_stays_one_channel(tmp_path: Path, write: Callable[[Path, np.ndarray], str]) -> None:
+    grey = np.ascontiguousarray(color_frames()[..., 0])
+    with open_source(write(tmp_path, grey)) as source:
+        assert source.frame_shape == (1, H, W)
+        assert torch.equal(source.read(range(T)), channels_first(grey))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_a_single_image_is_a_clip_of_one_frame(tmp_path: Path, suffix: str) -> None:
+    image = color_frames()[0]
+    path = tmp_path / f"one.{suffix}"
+    Image.fromarray(image).save(path, lossless=True) if suffix == "webp" else Image.fromarray(image).save(path)
+    with open_source(path) as source:
+        assert source.times.tolist() == [0.0]
+        assert source.frame_shape == (3, H, W)
+        assert torch.equal(source.read([0])[0], torch.from_numpy(image).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_random_access_equals_sequential(tmp_path: Path, write: Callable[[Path, np.ndarray], str]) -> None:
+    frames = color_frames()
+    expected = channels_first(frames)
+    with open_source(write(tmp_path, frames)) as source:
+        for indices in ([T - 1], [7, 0, 7, 3], [], list(range(T))[::-1], [4, 5], [6, 7], [0]):
+            read = source.read(indices)
+            assert read.shape == (len(indices), 3, H, W)
+            assert torch.equal(read, expected[indices])
+        for outside in (-1, T):
+            with pytest.raises(IndexError, match=f"0 to {T - 1}"):
+                source.read([outside])
+
+
+@pytest.mark.parametrize("suffix", sorted(READERS))
+@pytest.mark.parametrize("content", [b"", b"this is no such file\n" * 40], ids=["empty", "text"])
+def test_a_broken_file_raises_with_its_path(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ReadError) as caught, open_source(path) as source:
+        source.read([0])
+    assert caught.value.path == str(path)
+    assert caught.value.reason.isprintable()
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+@pytest.mark.parametrize("write", WRITERS)
+def test_handles_are_released(tmp_path: Path, write: Callable[[Path, np.ndarray], str]) -> None:
+    path = write(tmp_path, color_frames())
+    with open_source(path) as source:  # a zip stays open for the next read, once
+        source.read([0])
+    before = open_files()
+    for _ in range(3):
+        source = open_source(path)
+        source.read([0, T - 1])
+        source.close()
+        source.close()
+        del source
+        with pytest.raises(IndexError), open_source(path) as source:
+            source.read([T])
+        del source
+    assert open_files() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+def test_handles_are_released_when_opening_fails(tmp_path: Path) -> None:
+    before = open_files()
+    for suffix in READERS:
+        path = tmp_path / f"broken{suffix}"
+        path.write_bytes(b"\x00" * 4096)
+        with pytest.raises(ReadError), open_source(path) as source:
+            source.read([0])
+    assert open_files() == before
+
+
+def test_what_no_reader_takes_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.docx").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    for name, said in (("notes.docx", ".mp4"), ("absent.mp4", "none of this name"), ("empty", "holds none")):
+        with pytest.raises(ReadError, match=said):
+            open_source(tmp_path / name)
+    with pytest.raises(ReadError, match="too long"):
+        open_source("a" * 5000 + ".mp4")
+
+
+def test_readable_names() -> None:
+    assert all(is_readable_name(f"a{suffix.upper()}") for suffix in READERS)
+    assert is_readable_name("a.zip!b/c.png")
+    assert not any(is_readable_name(name) for name in ("a.txt", "mp4", "a.zip!b/c.txt", ".hidden.png", "a.zip!b/"))
