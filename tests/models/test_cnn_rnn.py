@@ -118,6 +118,10 @@ def test_bfloat16_autocast_runs_forwards_and_backwards():
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
     torch.testing.assert_close(outputs.float(), model(pixels(), LENGTHS)[0], rtol=0.1, atol=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, state = model(pixels()[:, :3])
+        streamed, _ = model.step(pixels()[:, 3], state)
+    torch.testing.assert_close(streamed.float(), model(pixels()[:, :4])[0], rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize(

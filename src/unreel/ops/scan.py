@@ -77,6 +77,8 @@ def scan(
     if state is None:
         zeros = x.new_zeros(len(x), weights.recurrent_kernel.shape[0])
         state = (zeros,) * cell.states
+    if lengths is not None:
+        x = valid.zero_padding(x, lengths)
     return choose(impl, x.device)(cell, x, weights, state, lengths)
 
 
@@ -102,7 +104,7 @@ def choose(impl: Impl, device: torch.device) -> Callable[..., tuple[Tensor, Stat
 def scan_reference(
     cell: Cell, x: Tensor, weights: Weights, state: State, lengths: Tensor | None
 ) -> tuple[Tensor, State]:
-    """The loop over time, one line an equation. Arguments and results as in `scan`."""
+    """The loop over time, one line an equation. Arguments and results as in `scan`, with zeros in the padding of x."""
     zx = x @ weights.kernel
     if weights.bias is not None:
         zx = zx + weights.bias
@@ -119,11 +121,9 @@ def scan_reference(
 
 
 def scan_fast(cell: Cell, x: Tensor, weights: Weights, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """The same on PyTorch's fused kernels. Arguments and results as in `scan`."""
-    if lengths is not None:
-        x = valid.zero_padding(x, lengths)
-        if cell is cells.LSTM:
-            x, weights = _hold_cell_in_padding(x, weights, lengths)
+    """The same on PyTorch's fused kernels. Arguments and results as in `scan_reference`."""
+    if lengths is not None and cell is cells.LSTM:
+        x, weights = _hold_cell_in_padding(x, weights, lengths)
     parameters = _torch_parameters(cell, weights, x)
     start = [member.unsqueeze(0) for member in state]
     out, *end = _KERNELS[cell](
