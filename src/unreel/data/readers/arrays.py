@@ -110,7 +110,8 @@ def _map_npy(path: Path) -> tuple[np.ndarray, None]:
 
 
 def _load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    with np.load(path, allow_pickle=False) as archive:
+    # numpy leaves a file that it opened by itself to the garbage collector when it is no archive
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("the file is no .npz")
         names = [name for name in archive.files if name != "times"]

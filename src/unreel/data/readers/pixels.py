@@ -21,14 +21,9 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
 class Pixels:
-    """Converts frames. Keeps what the conversion of the last frame has set up for the next one.
+    """Converts frames. Keeps what the conversion of the last frame has set up for the next one."""
 
-    Args:
-        threads: how many threads convert.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def shape(self, frame: VideoFrame) -> tuple[int, int, int]:
@@ -45,7 +40,8 @@ class Pixels:
             FFmpegError: there is no conversion from the format of the frame.
         """
         grey = is_grey(frame.format)
-        converted = self._reformatter.reformat(frame, format="gray" if grey else "rgb24", threads=self._threads)
+        # one thread: the others decode the next frames meanwhile
+        converted = self._reformatter.reformat(frame, format="gray" if grey else "rgb24", threads=1)
         plane = converted.planes[0]
         channels = 1 if grey else 3
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)

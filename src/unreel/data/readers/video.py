@@ -61,7 +61,7 @@ class VideoSource(Closing):
         threads = min(torch.get_num_threads(), THREADS)
         self._packets = Packets(self._path, memory, threads)
         self.times = self._packets.times
-        self._pixels = Pixels(threads)
+        self._pixels = Pixels()
         self._shape: tuple[int, int, int] | None = None
         # frames that came out of the decoder behind the last wanted one
         self._ahead: dict[int, VideoFrame] = {}
