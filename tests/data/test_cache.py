@@ -62,7 +62,7 @@ def test_other_content_setting_or_part_is_another_entry(tmp_path: Path, file: Pa
     assert build.calls == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"not numpy at all" * 20, "cut", "gone"])
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"not numpy at all" * 20, "cut", "gone", "longer"])
 @pytest.mark.parametrize("which", ["frames", "times"])
 def test_a_damaged_entry_is_built_anew(tmp_path: Path, file: Path, which: str, damage: bytes | str) -> None:
     cache, build = FrameCache(tmp_path / "cache"), Builder()
@@ -70,6 +70,8 @@ def test_a_damaged_entry_is_built_anew(tmp_path: Path, file: Path, which: str, d
     (entry,) = cache.folder.glob(f"*.{which}.npy")
     if damage == "gone":
         entry.unlink()
+    elif damage == "longer":
+        np.save(entry, np.repeat(np.load(entry), 2, axis=0))
     else:
         entry.write_bytes(entry.read_bytes()[:-1] if damage == "cut" else damage)  # type: ignore[arg-type]
     get(cache, file, build)

@@ -91,6 +91,12 @@ def test_folds_are_a_partition_of_whole_groups() -> None:
     assert sorted(tests) == sorted(example.key for example in manifest.examples)
 
 
+def test_val_is_a_share_of_all_clips_with_folds_too() -> None:
+    examples = tuple(Example(f"{i}", ("ab"[i % 2],)) for i in range(100))
+    splits = split(Manifest(NOWHERE, examples), SplitConfig(val=0.3, folds=5, fold=2))
+    assert [len(side) for side in splits] == [50, 30, 20]
+
+
 def test_the_same_content_is_one_group(tmp_path: Path) -> None:
     for i in range(30):
         (tmp_path / f"{i}.bin").write_bytes(bytes([i // 3]) * 9)
@@ -152,8 +158,9 @@ def test_what_cannot_be_divided_is_refused() -> None:
 
 
 def test_three_groups_of_any_size_fill_three_sides() -> None:
-    examples = tuple(Example(f"{g}{i}", ("x",), group=g) for g, n in (("a", 50), ("b", 9), ("c", 9)) for i in range(n))
-    assert all(split(Manifest(NOWHERE, examples)))
+    for sizes in ((10, 10, 10), (50, 9, 9), (1, 1, 1)):
+        examples = tuple(Example(f"{g}-{i}", ("x",), group=f"{g}") for g, n in enumerate(sizes) for i in range(n))
+        assert all(split(Manifest(NOWHERE, examples)))
 
 
 def test_a_label_missing_from_a_side_is_told() -> None:

@@ -39,8 +39,8 @@ class SplitConfig:
     """How clips are divided.
 
     Args:
-        val: share of clips to choose the best epoch by. With folds, or where the manifest states a split without it,
-            it is taken from train.
+        val: share of all clips to choose the best epoch by. Where the manifest states a split without it, the share
+            of train's clips that is taken from train.
         test: share of clips to be measured on; without folds and without a split in the manifest.
         folds: 0, or the number of folds, at least 2.
         fold: the fold that is the test side, from 0; None where none is chosen yet (one run for each).

@@ -12,6 +12,7 @@ Shape letters: T frames, C channels, H W pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -100,22 +101,24 @@ def augment(frames: Tensor, config: AugmentConfig, seed: int) -> Tensor:
 
     The same seed gives the same change. The global random state stays as it is.
     """
-    if not is_images(frames):
+    if not is_images(frames) or config == AugmentConfig():
         return frames
+    # torch.manual_seed would touch the generators of the accelerators too, which a fork of the CPU's does not put back
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return _steps(config, (frames.shape[2], frames.shape[3]))(frames).contiguous()
+
+
+@lru_cache
+def _steps(config: AugmentConfig, size: tuple[int, int]) -> v2.Compose:
     steps: list[torch.nn.Module] = []
     if config.crop < 1:
-        size = (frames.shape[2], frames.shape[3])
         steps.append(v2.RandomResizedCrop(size, (config.crop, 1.0), _CROP_RATIO, antialias=True))
     if config.flip:
         steps.append(v2.RandomHorizontalFlip())
     if config.brightness or config.contrast:
         steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
-    if not steps:
-        return frames
-    # torch.manual_seed would touch the generators of the accelerators too, which a fork of the CPU's does not put back
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return v2.Compose(steps)(frames).contiguous()
+    return v2.Compose(steps)
 
 
 def _resize(frames: Tensor, height: int, width: int) -> Tensor:
