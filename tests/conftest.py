@@ -13,12 +13,16 @@ import torch
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_own_randomness() -> Iterator[None]:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """The number of threads changes the last bits of sums, and several test processes share the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_randomness() -> Iterator[None]:
+    state = torch.get_rng_state()
     yield
-    torch.set_num_threads(threads)
     torch.set_rng_state(state)
 
 

@@ -19,7 +19,7 @@ from unreel.tasks import OptimConfig
 
 
 def configuration(clips: Path) -> RunConfig:
-    """Raw frames, a CNN of two layers, a GRU: small enough for minutes on two cores."""
+    """Raw frames, a CNN of two layers, an LSTM: small enough for minutes on two cores."""
     return RunConfig(
         data=DataConfig(
             path=str(clips),
@@ -27,11 +27,9 @@ def configuration(clips: Path) -> RunConfig:
             cache="memory",
             batch_size=16,
         ),
-        model=CNNRNNConfig(
-            encoder=EncoderConfig(channels=(16, 32), features=64), recurrence="gru", hidden_size=64, pool="mean"
-        ),
-        optim=OptimConfig(lr=3e-3),
-        training=TrainingConfig(epochs=30, accelerator="cpu"),
+        model=CNNRNNConfig(encoder=EncoderConfig(channels=(8, 16), norm="none", features=None), hidden_size=64),
+        optim=OptimConfig(lr=2e-3),
+        training=TrainingConfig(epochs=15, accelerator="cpu"),
     )
 
 
@@ -60,4 +58,5 @@ the same by hand:
   unreel predict {folder} {clips / "left"}
 """,
         highlight=False,
+        soft_wrap=True,
     )

@@ -100,6 +100,10 @@ class Task(LightningModule, ABC):
         class_weights: (K,) weight of each class in the loss; None for equal ones.
         from_features: the batches carry features of a frozen encoder in place of frames, and `model.decode` is run
             on them.
+
+    Attributes:
+        total_steps: optimiser steps of the whole training, over which the learning rate is scheduled. Lightning's own
+            estimate would build the training loader before a checkpoint can tell it where to go on.
     """
 
     readout: ClassVar[Literal["clip", "frame"]]
@@ -119,6 +123,7 @@ class Task(LightningModule, ABC):
         self.labels = tuple(labels)
         self.optim = optim or OptimConfig()
         self.from_features = from_features
+        self.total_steps = 1
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.class_weights: Tensor | None
         self.measures = self.make_measures()
@@ -201,7 +206,7 @@ class Task(LightningModule, ABC):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.optim.lr,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.total_steps,
             pct_start=self.optim.warmup,
             cycle_momentum=False,
         )

@@ -1,4 +1,4 @@
 """Training of a run with Lightning: fit, callbacks, checkpoints, features of frozen encoders."""
 
 from unreel.training.callbacks import StoppedError as StoppedError
-from unreel.training.fit import fit as fit
+from unreel.training.fitting import fit as fit

@@ -125,7 +125,10 @@ class KeepLast(Checkpoint):
 
 
 class History(Callback):
-    """`history.csv`: one row an epoch with every logged value, whole again after a resume."""
+    """`history.csv`: one row an epoch with every logged value, whole again after a resume.
+
+    Only the `train_loss` of an epoch that was interrupted is the mean over its steps since the resume.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -166,10 +169,12 @@ class ProgressBar(Callback):
     Args:
         console: where to draw. Without a terminal only the lines appear.
         name: what is being trained.
+        steps: of the whole training.
+        monitor: the value of validation that is shown beside the losses.
     """
 
-    def __init__(self, console: Console, name: str) -> None:
-        self.console, self.name = console, name
+    def __init__(self, console: Console, name: str, steps: int, monitor: str) -> None:
+        self.console, self.name, self.steps, self.monitor = console, name, steps, monitor
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -188,8 +193,7 @@ class ProgressBar(Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        total = trainer.estimated_stepping_batches
-        self.bar.add_task(self.name, total=int(total), completed=trainer.global_step)
+        self.bar.add_task(self.name, total=self.steps, completed=trainer.global_step)
         self.bar.start()
 
     def on_train_batch_end(
@@ -202,10 +206,10 @@ class ProgressBar(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line."""
         if trainer.is_global_zero:
-            values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
-            self.console.print(
-                f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}", highlight=False
-            )
+            shown = ("train_loss", "val_loss", self.monitor)
+            values = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in shown)
+            line = f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away, whatever ended the training."""

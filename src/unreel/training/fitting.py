@@ -25,6 +25,16 @@ from unreel.training.features import FeatureCache, features_stay
 from unreel.training.statistics import fit_normalize
 
 
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # data.workers says how many
+    ".*module\\(s\\) in eval mode.*",  # frozen encoders
+    ".*smaller than the logging interval.*",  # short epochs
+    ".*No (positive|negative) samples in targets.*",  # a small validation side: the value is told all the same
+    ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning on a newer torch
+)
+"""What Lightning and torchmetrics say of things that are meant so."""
+
+
 def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool = False) -> None:
     """Train until done; afterwards `run.weights` holds the best weights on validation.
 
@@ -63,13 +73,11 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     run.write_text("model.txt", summarize(model, run.frame_shape, config.data.sampling.frames) + "\n")
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
+    task.total_steps = config.training.epochs * -(-len(train_loader) // config.training.accumulate)
     trainer = build_trainer(run, task, console)
     with warnings.catch_warnings():
-        # Unreel chooses these on purpose: workers by data.workers, frozen layers in eval mode, short epochs
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*No positive samples in targets.*")
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
         trainer.fit(task, train_loader, val_loader, ckpt_path=str(run.checkpoint) if resume else None)
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
@@ -131,7 +139,7 @@ def build_trainer(run: Run, task: Task, console: Console) -> Trainer:
         SeedEveryStep(run.config.seed),
         KeepBest(run.weights, monitor, task.mode),
         History(run.folder / "history.csv"),
-        ProgressBar(console, run.name),
+        ProgressBar(console, run.name, task.total_steps, monitor),
         KeepLast(run.checkpoint, training.checkpoint_minutes),
     ]
     if training.patience is not None:

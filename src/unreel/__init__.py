@@ -1,0 +1,36 @@
+"""Unreel: CNN-recurrent models over anything that comes frame by frame.
+
+    import unreel
+
+    config = unreel.RunConfig(data=unreel.DataConfig("videos/"))
+    run = unreel.fit(config, "runs/first")
+    print(unreel.evaluate(run))
+    rows = list(unreel.predict(run, ["new.mp4"]))
+
+Layers for networks of one's own are in `unreel.nn`, readers and datasets in `unreel.data`.
+"""
+
+from unreel.clip import Clip as Clip
+from unreel.clip import ClipBatch as ClipBatch
+from unreel.clip import collate as collate
+from unreel.config import DataConfig as DataConfig
+from unreel.config import RunConfig as RunConfig
+from unreel.config import TrainingConfig as TrainingConfig
+from unreel.config import load_config as load_config
+from unreel.data import AugmentConfig as AugmentConfig
+from unreel.data import ManifestConfig as ManifestConfig
+from unreel.data import PreprocessConfig as PreprocessConfig
+from unreel.data import SamplingConfig as SamplingConfig
+from unreel.data import SplitConfig as SplitConfig
+from unreel.data import load as load_data
+from unreel.data import scan as scan
+from unreel.errors import UnreelError as UnreelError
+from unreel.experiment import fit as fit
+from unreel.experiment import resume as resume
+from unreel.inference import evaluate as evaluate
+from unreel.inference import predict as predict
+from unreel.models import CNNRNN as CNNRNN
+from unreel.models import CNNRNNConfig as CNNRNNConfig
+from unreel.models import EncoderConfig as EncoderConfig
+from unreel.runs import Run as Run
+from unreel.tasks import OptimConfig as OptimConfig

@@ -1,0 +1,109 @@
+"""A run that was stopped or killed, and went on, equals an undisturbed one bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from rich.console import Console
+from safetensors.torch import load_file
+
+from unreel import experiment
+from unreel.config import RunConfig, to_yaml
+from unreel.runs import Run
+from unreel.training import StoppedError
+from unreel.training import fitting
+
+from tiny import tiny  # isort: skip
+
+QUIET = Console(quiet=True)
+
+
+class StopAfter(Callback):
+    """Sends this process a SIGINT in the middle of the given step, as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if trainer.global_step + 1 == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def assert_same_run(one: Path, two: Path) -> None:
+    for name in ("weights.safetensors", "checkpoint.safetensors"):
+        first, second = load_file(one / name), load_file(two / name)
+        assert first.keys() == second.keys()
+        for key in first:
+            assert torch.equal(first[key], second[key]), f"{name}: {key}"
+    kept = ("epoch", "step", "lr", "val_loss", "val_accuracy")
+    first, second = (list(csv.DictReader((folder / "history.csv").read_text().splitlines())) for folder in (one, two))
+    assert [[row[key] for key in kept] for row in first] == [[row[key] for key in kept] for row in second]
+    assert (one / "predictions.jsonl").read_text() == (two / "predictions.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Path]:
+    from conftest import write_moving_dots
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = tiny(write_moving_dots(folder / "dots"), epochs=2)
+    experiment.fit(config, folder / "run", QUIET)
+    return config, folder / "run"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("step", [1, 3, 4, 5])
+def test_stopping_and_resuming_changes_no_bit(
+    undisturbed: tuple[RunConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, workers: int
+) -> None:
+    config, reference = undisturbed
+    config = replace(config, data=replace(config.data, workers=workers))
+    build = fitting.build_trainer
+
+    def build_stopping(run, task, console):
+        trainer = build(run, task, console)
+        trainer.callbacks.insert(0, StopAfter(step))
+        return trainer
+
+    monkeypatch.setattr(fitting, "build_trainer", build_stopping)
+    with pytest.raises(StoppedError, match=f"stopped by SIGINT after step {step}"):
+        experiment.fit(config, tmp_path / "run", QUIET)
+    monkeypatch.setattr(fitting, "build_trainer", build)
+    experiment.resume(tmp_path / "run", QUIET)
+    assert_same_run(reference, tmp_path / "run")
+
+
+def test_a_killed_process_goes_on(undisturbed: tuple[RunConfig, Path], tmp_path: Path) -> None:
+    config, reference = undisturbed
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    command = [sys.executable, "-m", "unreel", "train", "--config", str(tmp_path / "config.yaml"), "--out"]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "run")],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    experiment.resume(tmp_path / "run", QUIET)
+    assert_same_run(reference, tmp_path / "run")
+
+
+def test_workers_change_nothing(undisturbed: tuple[RunConfig, Path], tmp_path: Path) -> None:
+    config, reference = undisturbed
+    experiment.fit(replace(config, data=replace(config.data, workers=2)), tmp_path / "run", QUIET)
+    first, second = (load_file(Run.load(folder).weights) for folder in (reference, tmp_path / "run"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
