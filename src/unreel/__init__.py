@@ -10,6 +10,7 @@
 Layers for networks of one's own are in `unreel.nn`, readers and datasets in `unreel.data`.
 """
 
+from unreel import data as _data
 from unreel.clip import Clip as Clip
 from unreel.clip import ClipBatch as ClipBatch
 from unreel.clip import collate as collate
@@ -22,7 +23,6 @@ from unreel.data import ManifestConfig as ManifestConfig
 from unreel.data import PreprocessConfig as PreprocessConfig
 from unreel.data import SamplingConfig as SamplingConfig
 from unreel.data import SplitConfig as SplitConfig
-from unreel.data import load as load_data
 from unreel.data import scan as scan
 from unreel.errors import UnreelError as UnreelError
 from unreel.experiment import fit as fit
@@ -34,3 +34,5 @@ from unreel.models import CNNRNNConfig as CNNRNNConfig
 from unreel.models import EncoderConfig as EncoderConfig
 from unreel.runs import Run as Run
 from unreel.tasks import OptimConfig as OptimConfig
+
+load_data = _data.load

@@ -24,6 +24,7 @@ from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
 from unreel.runs import Run, load_manifest, load_run_config
 from unreel.tasks import TASKS
+from unreel.training import Best
 
 CONTROL = "control"  # the folder, inside a run, of the same CNN without recurrence
 
@@ -140,10 +141,15 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         return Run.load(folder)
     started = time.monotonic()
     splits = split(manifest, config.data.split)
-    run = _train(config, folder, manifest, splits, console)
+    run, best = _train(config, folder, manifest, splits, console)
     run.write_text("data.json", report.to_json())
     run.write_left_out(report.unreadable)
-    numbers: dict[str, Any] = {"task": config.task, "monitor": f"val_{run.task_type.monitor}"}
+    numbers: dict[str, Any] = {
+        "task": config.task,
+        "monitor": best.monitor,
+        "best_epoch": best.epoch,
+        "val": {best.monitor.removeprefix("val_"): best.value},
+    }
     control = _train_control(run, manifest, splits, console)
     if splits.test:
         measured = evaluate(run)
@@ -155,14 +161,13 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
     return run
 
 
-def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> Run:
+def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> tuple[Run, Best]:
     if (folder / "manifest.csv").is_file():
         run = Run.load(folder)
     else:
         run = Run.create(folder, config, *look(config, manifest))
         run.write_splits(manifest, splits)
-    training.fit(run, run.splits(), console, resume=True)
-    return run
+    return run, training.fit(run, run.splits(), console, resume=True)
 
 
 def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Console) -> Run | None:
@@ -171,7 +176,7 @@ def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Consol
     if not run.config.training.control or model == model.control():
         return None
     config = replace(run.config, model=model.control(), training=replace(run.config.training, control=False))
-    return _train(config, run.folder / CONTROL, manifest, splits, console)
+    return _train(config, run.folder / CONTROL, manifest, splits, console)[0]
 
 
 def _controls(
@@ -191,7 +196,8 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
         numbers = run.read_json("metrics.json")
         place = {"name": run.name, "fold": run.config.data.split.fold, "seed": run.config.seed}
         rows.append(place | {key: numbers[key] for key in ("test", "controls") if key in numbers})
-    summary: dict[str, Any] = {"task": runs[0].config.task, "runs": rows}
+    monitor = f"val_{runs[0].task_type.monitor}"
+    summary: dict[str, Any] = {"task": runs[0].config.task, "monitor": monitor, "runs": rows}
     if all("test" in row for row in rows):
         summary["test"] = _means([row["test"] for row in rows])
         controls = rows[0]["controls"]

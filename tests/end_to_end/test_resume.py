@@ -70,8 +70,8 @@ def test_stopping_and_resuming_changes_no_bit(
     config = replace(config, data=replace(config.data, workers=workers))
     build = fitting.build_trainer
 
-    def build_stopping(run, task, console):
-        trainer = build(run, task, console)
+    def build_stopping(*arguments):
+        trainer = build(*arguments)
         trainer.callbacks.insert(0, StopAfter(step))
         return trainer
 

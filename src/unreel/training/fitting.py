@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -24,7 +24,6 @@ from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
 from unreel.training.statistics import fit_normalize
 
-
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # data.workers says how many
     ".*module\\(s\\) in eval mode.*",  # frozen encoders
@@ -35,7 +34,15 @@ EXPECTED_WARNINGS = (
 """What Lightning and torchmetrics say of things that are meant so."""
 
 
-def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool = False) -> None:
+class Best(NamedTuple):
+    """The epoch whose weights were kept, counted from 0, and the monitored value of its validation."""
+
+    epoch: int | None
+    monitor: str
+    value: float | None
+
+
+def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool = False) -> Best:
     """Train until done; afterwards `run.weights` holds the best weights on validation.
 
     Args:
@@ -44,6 +51,9 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
         console: where progress is drawn.
         resume: go on from `run.checkpoint` if there is one; the result equals that of an undisturbed run, bit for bit
             on a CPU.
+
+    Returns:
+        The epoch whose weights were kept, and what was monitored there.
 
     Raises:
         ConfigError: a side of the split is empty, or settings cannot be met together.
@@ -74,13 +84,15 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
     task.total_steps = config.training.epochs * -(-len(train_loader) // config.training.accumulate)
-    trainer = build_trainer(run, task, console)
+    keeper = KeepBest(run.weights, f"val_{task.monitor}", task.mode)
+    trainer = build_trainer(run, task, keeper, console)
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(task, train_loader, val_loader, ckpt_path=str(run.checkpoint) if resume else None)
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
+    return Best(keeper.epoch, keeper.monitor, keeper.best)
 
 
 def build_task(run: Run, splits: Splits) -> Task:
@@ -130,20 +142,19 @@ def cache_folder(run: Run) -> Path:
     return Path(run.config.data.cache_dir) if run.config.data.cache_dir else run.folder / "cache"
 
 
-def build_trainer(run: Run, task: Task, console: Console) -> Trainer:
+def build_trainer(run: Run, task: Task, keeper: KeepBest, console: Console) -> Trainer:
     """Lightning's Trainer as the run's configuration asks for it."""
     training = run.config.training
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    monitor = f"val_{task.monitor}"
     callbacks: list[Callback] = [
         SeedEveryStep(run.config.seed),
-        KeepBest(run.weights, monitor, task.mode),
+        keeper,
         History(run.folder / "history.csv"),
-        ProgressBar(console, run.name, task.total_steps, monitor),
+        ProgressBar(console, run.name, task.total_steps, keeper.monitor),
         KeepLast(run.checkpoint, training.checkpoint_minutes),
     ]
     if training.patience is not None:
-        callbacks.append(EarlyStopping(monitor, mode=task.mode, patience=training.patience, check_finite=True))
+        callbacks.append(EarlyStopping(keeper.monitor, mode=task.mode, patience=training.patience, check_finite=True))
     return Trainer(
         max_epochs=training.epochs,
         accelerator=training.accelerator,
