@@ -6,20 +6,23 @@ What a verb does is said in the rooms below; here stands only what a person type
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from jsonargparse import Namespace
 from rich.console import Console
 
 from unreel import data, demo, experiment, inference, reports
-from unreel.config import ConfigParser, RunConfig, build_parser, from_namespace
+from unreel.config import RunConfig, build_parser, from_namespace, to_yaml
 from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
+from unreel.parsing import ConfigParser
 from unreel.runs import Run, build_model, load_manifest
 from unreel.training import StoppedError
 
@@ -51,6 +54,10 @@ SHORT_FLAGS = {
     "--lr": "--optim.lr",
 }
 """Flags that people type often, and the leaf of the configuration that each stands for."""
+TABLE_FLAGS = {
+    name: long.replace("--data.", "--") for name, long in SHORT_FLAGS.items() if long.startswith("--data.manifest.")
+}
+"""Those of verbs that read a table without a whole configuration."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,13 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def scan(arguments: Sequence[str], console: Console) -> None:
     """Show what is there."""
-    parser = _parser("scan", "Counts per class, lengths, sizes, frame rates, unreadable files, duplicates.")
+    parser = _parser(
+        "scan", "Counts per class, lengths, sizes, frame rates, unreadable files, duplicates.", TABLE_FLAGS
+    )
     parser.add_class_arguments(data.ManifestConfig, "manifest")
     parser.add_argument("DATA", type=str, help="a folder of class folders, a zip of them, or a table")
     parser.add_argument("--workers", type=int, default=2, help="processes that open clips")
     parser.add_argument("--json", type=str | None, default=None, help="also write the report to this file")
     parser.add_argument("--plot", type=str | None, default=None, help="also write the plots to this PNG file")
-    values = parser.instantiate(parser.parse_args(_expand(arguments, {"--group-from": "--manifest.group_from"})))
+    values = parser.instantiate(parser.parse_args(arguments))
     report = data.scan(data.load(values.DATA, values.manifest), workers=values.workers, console=console)
     for table in report.tables():
         Console().print(table)
@@ -95,33 +104,43 @@ def scan(arguments: Sequence[str], console: Console) -> None:
 
 def train(arguments: Sequence[str], console: Console) -> None:
     """Learn from clips, or go on with it."""
-    parser = build_parser("unreel train")
-    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
+    parser = _config_parser("train", "unreel train DATA [--out RUN] [settings]\n       unreel train --resume RUN")
     parser.add_argument("--out", type=str | None, default=None, help="the run's folder; runs/NAME-N by default")
     parser.add_argument("--resume", type=str | None, default=None, help="a run's folder to go on with")
-    values = parser.parse_args(_expand(arguments, SHORT_FLAGS))
+    parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and train nothing")
+    values = parser.parse_args(arguments)
+    if values.print_config:
+        print(to_yaml(_configuration(parser, values)), end="")
+        return
     if values.resume:
+        beside = values.clone()
+        beside.resume = None
+        if beside != parser.parse_args([]):
+            raise ConfigError("--resume goes on with the run's own DATA and settings: leave the other flags out")
         out = Path(values.resume)
-        experiment.resume(out, console)
+        with _told_how_to_go_on(out):
+            experiment.resume(out, console)
     else:
-        config = _with_path(from_namespace(parser, values), values)
+        config = _with_data(_configuration(parser, values))
         out = Path(values.out) if values.out else _free_folder(Path("runs"), Path(config.data.path).stem or "run")
-        experiment.fit(config, out, console)
+        with _told_how_to_go_on(out):
+            experiment.fit(config, out, console)
     console.print(experiment.headline(out), highlight=False)
     print(out / "report.html")
 
 
 def evaluate(arguments: Sequence[str], console: Console) -> None:
     """Measure a run."""
-    parser = _parser("evaluate", "Values with 95 % intervals as JSON.")
+    parser = _parser("evaluate", "Values with 95 % intervals as JSON.", TABLE_FLAGS)
     parser.add_class_arguments(data.ManifestConfig, "manifest")
-    parser.add_argument("RUN", type=str)
+    parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
     parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="labelled clips; else its own test side")
     parser.add_argument("--rows", type=str | None, default=None, help="write one JSON row a clip to this file")
-    values = parser.instantiate(parser.parse_args(_expand(arguments, {"--group-from": "--manifest.group_from"})))
-    measured = inference.evaluate(Run.load(values.RUN), values.DATA, values.manifest if values.DATA else None)
+    values = parser.instantiate(parser.parse_args(arguments))
+    manifest = None if values.manifest == data.ManifestConfig() else values.manifest  # None: as the run's own data
+    measured = inference.evaluate(Run.load(values.RUN), values.DATA, manifest)
     for file, reason in measured.left_out.items():
-        console.print(f"left out: {file}: {reason}", style="yellow", highlight=False)
+        console.print(f"left out: {file}: {reason}", style="yellow", highlight=False, markup=False)
     if values.rows:
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in measured.rows)
         Path(values.rows).write_text(rows, encoding="utf-8")
@@ -131,7 +150,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> None:
 def predict(arguments: Sequence[str], console: Console) -> None:
     """Print rows."""
     parser = _parser("predict", "One JSON row a clip: file, seconds, labels, scores; or file and error.")
-    parser.add_argument("RUN", type=str)
+    parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
     parser.add_argument("PATHS", type=str, nargs="+", help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
     values = parser.parse_args(arguments)
@@ -147,7 +166,7 @@ def predict(arguments: Sequence[str], console: Console) -> None:
 def report(arguments: Sequence[str], console: Console) -> None:
     """Write the report of a run again."""
     parser = _parser("report", "RUN/report.html from what lies in the run's folder.")
-    parser.add_argument("RUN", type=str)
+    parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
     folder = Path(parser.parse_args(arguments).RUN)
     print(
         reports.write_summary(folder) if (folder / "summary.json").is_file() else reports.write(Run.load(folder).folder)
@@ -156,10 +175,9 @@ def report(arguments: Sequence[str], console: Console) -> None:
 
 def summary(arguments: Sequence[str], console: Console) -> None:
     """Print the layers."""
-    parser = build_parser("unreel summary")
-    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
-    values = parser.parse_args(_expand(arguments, SHORT_FLAGS))
-    config = _with_path(from_namespace(parser, values), values)
+    parser = _config_parser("summary", "unreel summary DATA [settings]")
+    values = parser.parse_args(arguments)
+    config = _with_data(_configuration(parser, values))
     labels, frame_shape = experiment.look(config, load_manifest(config))
     print(summarize(build_model(config, labels, frame_shape), frame_shape, config.data.sampling.frames))
 
@@ -182,24 +200,47 @@ VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
 }
 
 
-def _parser(verb: str, description: str) -> ConfigParser:
-    return ConfigParser(prog=f"unreel {verb}", description=description, allow_abbrev=False)
+def _parser(verb: str, description: str, short_flags: Mapping[str, str] = MappingProxyType({})) -> ConfigParser:
+    parser = ConfigParser(prog=f"unreel {verb}", description=description, allow_abbrev=False)
+    return _shortened(parser, short_flags)
 
 
-def _expand(arguments: Sequence[str], flags: dict[str, str]) -> list[str]:
-    """The arguments with short flags written out, `--flag value` and `--flag=value` alike."""
-    expanded = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        expanded.append(flags.get(name, name) + equals + value)
-    return expanded
+def _config_parser(verb: str, usage: str) -> ConfigParser:
+    parser = build_parser(f"unreel {verb}")
+    parser.usage = usage
+    parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
+    return _shortened(parser, SHORT_FLAGS)
 
 
-def _with_path(config: RunConfig, values: Namespace) -> RunConfig:
-    path = values.DATA or config.data.path
-    if not path:
+def _shortened(parser: ConfigParser, flags: Mapping[str, str]) -> ConfigParser:
+    parser.short_flags = flags
+    if flags:
+        parser.epilog = "short flags: " + ", ".join(f"{short} for {long}" for short, long in flags.items())
+    return parser
+
+
+@contextmanager
+def _told_how_to_go_on(out: Path) -> Iterator[None]:
+    """Whoever stops a training is told what to type to go on with it."""
+    command = f"go on with: unreel train --resume {shlex.quote(str(out))}"
+    try:
+        yield
+    except StoppedError as error:
+        raise StoppedError(f"{error}; {command}") from error
+    except KeyboardInterrupt as error:
+        begun = (out / "config.yaml").is_file()
+        raise StoppedError(f"stopped; {command if begun else 'nothing was begun, nothing is lost'}") from error
+
+
+def _configuration(parser: ConfigParser, values: Namespace) -> RunConfig:
+    config = from_namespace(parser, values)
+    return replace(config, data=replace(config.data, path=values.DATA or config.data.path))
+
+
+def _with_data(config: RunConfig) -> RunConfig:
+    if not config.data.path:
         raise ConfigError("expected DATA, a folder of clips or a table: unreel train DATA")
-    return replace(config, data=replace(config.data, path=str(path)))
+    return config
 
 
 def _free_folder(parent: Path, name: str) -> Path:

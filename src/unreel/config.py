@@ -7,18 +7,18 @@ key in `MODELS` (`--model.name`), never by an import path.
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
 from unreel.models import MODELS, ModelConfig
 from unreel.nearest import nearest
+from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
 
 
@@ -97,7 +97,8 @@ class RunConfig:
     """Everything that decides a run.
 
     Args:
-        task: what an output means: a key of `TASKS`.
+        task: what an output means: classify (one class a clip), multilabel (any number of classes a clip), tag (a class
+            a frame) or regress (numbers).
         data: the clips.
         model: the model; `model.name` is a key of `MODELS`.
         optim: the optimiser and loss settings.
@@ -123,24 +124,10 @@ class RunConfig:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
 
 
-class ConfigParser(ArgumentParser):
-    """jsonargparse's parser, whose refusals name the nearest setting that exists."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise ConfigError instead of ending the process."""
-        del ex
-        names = [option for action in self._actions for option in action.option_strings]
-        wrong = re.findall(r"--[\w.-]+", message) if "nrecognized" in message else []
-        option = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-        if option:
-            wrong = [f"--{option[1]}.{option[2]}"]
-        hints = [nearest(name, names) for name in wrong]
-        raise ConfigError(" ".join(message.split()) + "".join(hints))
-
-
 def build_parser(prog: str) -> ConfigParser:
-    """A parser with a flag for every leaf of RunConfig, `--config FILE` and `--print_config`."""
-    parser = ConfigParser(prog=prog, allow_abbrev=False)
+    """A parser with a flag for every leaf of RunConfig, and `--config FILE`."""
+    parser = ConfigParser(prog=prog, allow_abbrev=False, print_config=None)
+    parser.settings = RunConfig
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     parser.add_class_arguments(RunConfig)
     return parser
@@ -164,13 +151,11 @@ def from_yaml(text: str, name: str = "configuration") -> RunConfig:
         ConfigError: unknown or mistyped settings; the nearest name is told.
     """
     parser = build_parser("unreel")
+    values = read_yaml(text, RunConfig, name)
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: expected YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{name}: expected settings by name, got {type(values).__name__}")
-    return from_namespace(parser, parser.parse_object(values))
+        return from_namespace(parser, parser.parse_object(values))
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def load_config(path: str | Path) -> RunConfig:
