@@ -63,6 +63,8 @@ class TrainingConfig:
 
     Args:
         epochs: passes over the training clips at most.
+        keep: the weights that a run keeps: of the epoch that is `best` on validation, or of the `last` one, for which
+            no validation side is needed (`data.split.val` 0).
         patience: stop when validation has not improved for so many epochs; None trains to the end.
         gradient_clip: largest norm of the gradient; None leaves it.
         accumulate: batches whose gradients are summed before a step.
@@ -76,6 +78,7 @@ class TrainingConfig:
     """
 
     epochs: int = 30
+    keep: Literal["best", "last"] = "best"
     patience: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1

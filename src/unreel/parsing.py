@@ -107,7 +107,8 @@ def _leaves(settings: type, prefix: str) -> Iterator[str]:
 def mistyped(name: str, kind: Any, value: str) -> str:
     """`name: expected this kind of thing, got that value`, and the nearest choice."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
-    return f"{name}: expected {_described(kind)}, got {value}{nearest(value, choices)}"
+    got = "null" if value == "None" else value
+    return f"{name}: expected {_described(kind)}, got {got}{nearest(got, choices)}"
 
 
 def _described(kind: Any) -> str:

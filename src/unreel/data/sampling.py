@@ -10,7 +10,7 @@ Shape letters: T frames of the clip, n frames chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -29,17 +29,29 @@ class SamplingConfig:
             in training, else from the middle. `all`: every one.
         frames: n, how many; a shorter clip gives all it has, none twice.
         stride: distance of frames in a window.
+        span: uniform: in training, the frames are spread over a random part of the clip, at least this share of it,
+            above 0 to 1. Otherwise over all of it.
     """
 
     policy: Literal["uniform", "segment", "window", "all"] = "uniform"
     frames: int = 16
     stride: int = 1
+    span: float = 1.0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.stride < 1:
             raise ConfigError(f"frames and stride must be at least 1, got frames={self.frames} stride={self.stride}")
         if self.stride > 1 and self.policy != "window":
             raise ConfigError(f"stride belongs to the policy 'window', got stride={self.stride} with {self.policy!r}")
+        if not 0 < self.span <= 1:
+            raise ConfigError(f"span must be above 0 and at most 1, got {self.span}")
+        if self.span < 1 and self.policy != "uniform":
+            raise ConfigError(f"span belongs to the policy 'uniform', got span={self.span} with {self.policy!r}")
+
+    @property
+    def draws(self) -> bool:
+        """Whether training takes other frames of a clip in each epoch."""
+        return self.policy in ("segment", "window") or self.span < 1
 
 
 def choose(length: int, config: SamplingConfig, generator: Generator | None = None) -> Tensor:
@@ -50,6 +62,8 @@ def choose(length: int, config: SamplingConfig, generator: Generator | None = No
         config: the policy.
         generator: draws at random (training); None takes the middle.
     """
+    if config.policy == "uniform" and config.span < 1 and generator is not None:
+        return _part(length, config, generator)
     n = min(config.frames, length)
     if config.policy == "all" or (config.policy != "window" and n == length):
         return torch.arange(length)
@@ -67,6 +81,14 @@ def choose(length: int, config: SamplingConfig, generator: Generator | None = No
     if generator is None:
         return begin + size // 2
     return begin + (torch.rand(n, generator=generator, dtype=torch.float64) * size).long()
+
+
+def _part(length: int, config: SamplingConfig, generator: Generator) -> Tensor:
+    """Frames spread over a random part of the clip."""
+    share, place = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    part = max(min(config.frames, length), round(length * (config.span + (1 - config.span) * share)))
+    start = round((length - part) * place)
+    return start + choose(part, replace(config, span=1.0))
 
 
 def windows(length: int, config: SamplingConfig) -> list[Tensor]:

@@ -31,6 +31,8 @@ class EncoderConfig:
         kernel_size: small: odd size of the convolutions, which keep H and W.
         norm: small: after each convolution. "group" (up to 8 groups) keeps a clip independent of its batch mates in
             training too; "batch" does not.
+        downsample: small: how each layer halves H and W: "pool", max-pooling after the convolution as in the tutorials;
+            or "stride", a convolution of stride 2, which costs a quarter of it.
         head: small: "flatten" keeps where in the picture a feature is, "average" pools over H and W.
         features: small: D, by a linear layer and ReLU after the head; None leaves the head's own size.
         dropout: small: probability to drop a feature at the very end, in train mode.
@@ -47,6 +49,7 @@ class EncoderConfig:
     channels: tuple[int, ...] = (16, 32, 64)
     kernel_size: int = 3
     norm: Literal["none", "batch", "group"] = "group"
+    downsample: Literal["pool", "stride"] = "pool"
     head: Literal["flatten", "average"] = "flatten"
     features: int | None = 128
     dropout: float = 0.0
@@ -57,7 +60,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))  # YAML and JSON know lists only
-        small = {"channels", "kernel_size", "norm", "head", "features", "dropout"}
+        small = {"channels", "kernel_size", "norm", "downsample", "head", "features", "dropout"}
         applies = {"small": small, "identity": set()}.get(
             self.name, {"pretrained", "weights", "frozen", "unfreeze_from"}
         )
@@ -72,6 +75,7 @@ class EncoderConfig:
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ConfigError(f"kernel_size must be odd and positive, got {self.kernel_size}")
         _check_choice("norm", self.norm, ("none", "batch", "group"))
+        _check_choice("downsample", self.downsample, ("pool", "stride"))
         _check_choice("head", self.head, ("flatten", "average"))
         if self.features is not None and self.features < 1:
             raise ConfigError(f"features must be at least 1, or None, got {self.features}")
@@ -166,23 +170,30 @@ def _small(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
     halvings = len(config.channels)
     if min(height, width) < 2**halvings:
         raise ConfigError(
-            f"{halvings} poolings need frames of at least {2**halvings} pixels a side, got {(height, width)}; "
+            f"{halvings} halvings need frames of at least {2**halvings} pixels a side, got {(height, width)}; "
             f"give fewer channels, or larger frames"
         )
     layers: list[nn.Module] = []
+    strided = config.downsample == "stride"
     for width_out in config.channels:
-        layers.append(nn.Conv2d(channels, width_out, config.kernel_size, padding=config.kernel_size // 2))
+        layers.append(
+            nn.Conv2d(channels, width_out, config.kernel_size, 2 if strided else 1, padding=config.kernel_size // 2)
+        )
         if config.norm == "batch":
             layers.append(nn.BatchNorm2d(width_out))
         elif config.norm == "group":
             layers.append(nn.GroupNorm(math.gcd(8, width_out), width_out))
-        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        layers.append(nn.ReLU())
+        if not strided:
+            layers.append(nn.MaxPool2d(2))
         channels = width_out
     size = channels
     if config.head == "average":
         layers.append(nn.AdaptiveAvgPool2d(1))
     else:
-        size *= (height >> halvings) * (width >> halvings)
+        for _ in range(halvings):  # a stride rounds up, a pooling down
+            height, width = ((height + 1) // 2, (width + 1) // 2) if strided else (height // 2, width // 2)
+        size *= height * width
     layers.append(nn.Flatten())
     if config.features is not None:
         layers += [nn.Linear(size, config.features), nn.ReLU()]

@@ -37,25 +37,28 @@ class SeedEveryStep(Callback):
         torch.manual_seed(((self.seed * 1_000_003 + step) * 1_000_003 + trainer.global_rank) % 2**63)
 
 
-class KeepBest(Callback):
-    """Writes the module's weights whenever the monitored value of validation improves; a value of nan never does.
+class KeepWeights(Callback):
+    """Writes the module's weights: whenever the monitored value of validation improves, or after every epoch.
+
+    A value of nan is no improvement; of equal values the first is kept.
 
     Args:
         path: safetensors file.
+        keep: "best" or "last".
         monitor: name of a logged value, such as `val_accuracy`.
         mode: whether higher or lower is better.
     """
 
-    def __init__(self, path: Path, monitor: str, mode: Literal["min", "max"]) -> None:
-        self.path, self.monitor, self.mode = path, monitor, mode
+    def __init__(self, path: Path, keep: Literal["best", "last"], monitor: str, mode: Literal["min", "max"]) -> None:
+        self.path, self.keep, self.monitor, self.mode = path, keep, monitor, mode
         self.best: float | None = None
         self.epoch: int | None = None
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare, and write if better. Of equal values the first is kept."""
-        value = float(trainer.callback_metrics[self.monitor])
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the weights if they are to be kept; validation of this epoch is done."""
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
         better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
-        if (better and not math.isnan(value)) or self.epoch is None:
+        if self.keep == "last" or self.epoch is None or (better and not math.isnan(value)):
             self.best, self.epoch = (None if math.isnan(value) else value), trainer.current_epoch
             if trainer.is_global_zero:
                 save_atomically(pl_module.state_dict(), self.path)
@@ -206,8 +209,9 @@ class ProgressBar(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line."""
         if trainer.is_global_zero:
-            shown = ("train_loss", "val_loss", self.monitor)
-            values = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in shown)
+            logged = trainer.callback_metrics
+            shown = [name for name in ("train_loss", "val_loss", self.monitor) if name in logged]
+            values = "  ".join(f"{name} {float(logged[name]):.4f}" for name in shown)
             line = f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
             self.console.print(line, highlight=False, soft_wrap=True)
 

@@ -29,7 +29,7 @@ def features_stay(config: RunConfig) -> bool:
     """
     encoder = config.model.encoder
     frozen = encoder.frozen and encoder.unfreeze_from is None
-    alone = config.model.input == "frames" or config.data.sampling.policy in ("uniform", "all")
+    alone = config.model.input == "frames" or not config.data.sampling.draws
     return frozen and alone and config.data.augment == AugmentConfig()
 
 
@@ -56,7 +56,7 @@ class FeatureCache:
 
         Files that cannot be read stay broken in it.
         """
-        always_same = dataset.sampling.policy in ("uniform", "all")
+        always_same = not dataset.sampling.draws
         taken = dataset.sampling if always_same else SamplingConfig("all")
         cache = FrameCache(self.folder / self._name(taken))
         missing = [

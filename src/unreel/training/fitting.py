@@ -19,7 +19,7 @@ from unreel.errors import ConfigError
 from unreel.models import Model, summarize
 from unreel.runs import Run
 from unreel.tasks import Regress, Task
-from unreel.training.callbacks import History, KeepBest, KeepLast, ProgressBar, SeedEveryStep
+from unreel.training.callbacks import History, KeepLast, KeepWeights, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
 from unreel.training.statistics import fit_normalize
@@ -29,13 +29,14 @@ EXPECTED_WARNINGS = (
     ".*module\\(s\\) in eval mode.*",  # frozen encoders
     ".*smaller than the logging interval.*",  # short epochs
     ".*No (positive|negative) samples in targets.*",  # a small validation side: the value is told all the same
+    ".*but have no `val_dataloader`.*",  # no validation side was asked for
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning on a newer torch
 )
 """What Lightning and torchmetrics say of things that are meant so."""
 
 
 class Best(NamedTuple):
-    """The epoch whose weights were kept, counted from 0, and the monitored value of its validation."""
+    """The epoch whose weights were kept, counted from 0, and what was monitored on validation there, if anything."""
 
     epoch: int | None
     monitor: str
@@ -61,9 +62,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     """
     config = run.config
     console = console or Console(stderr=True)
-    for side in ("train", "val"):
-        if not getattr(splits, side):
-            raise ConfigError(f"no clips for {side}: of {len(splits.examples)} clips none is there; change data.split")
+    check_sides(run, splits)
     resume = resume and run.checkpoint.is_file()
     task = build_task(run, splits)
     train_set, val_set = (build_dataset(run, task, splits, side) for side in ("train", "val"))
@@ -84,15 +83,28 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
     task.total_steps = config.training.epochs * -(-len(train_loader) // config.training.accumulate)
-    keeper = KeepBest(run.weights, f"val_{task.monitor}", task.mode)
+    keeper = KeepWeights(run.weights, config.training.keep, f"val_{task.monitor}", task.mode)
     trainer = build_trainer(run, task, keeper, console)
+    validation = val_loader if splits.val else None
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(task, train_loader, val_loader, ckpt_path=str(run.checkpoint) if resume else None)
+        trainer.fit(task, train_loader, validation, ckpt_path=str(run.checkpoint) if resume else None)
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
     return Best(keeper.epoch, keeper.monitor, keeper.best)
+
+
+def check_sides(run: Run, splits: Splits) -> None:
+    """Refuse a split from which nothing can be learned, or chosen where something is to be chosen."""
+    training = run.config.training
+    chosen_by_validation = training.keep == "best" or training.patience is not None
+    for side in ("train", "val") if chosen_by_validation else ("train",):
+        if not getattr(splits, side):
+            raise ConfigError(
+                f"no clips for {side}: of {len(splits.examples)} clips none is there; change data.split, or do without "
+                "validation: training.keep last, training.patience null"
+            )
 
 
 def build_task(run: Run, splits: Splits) -> Task:
@@ -142,7 +154,7 @@ def cache_folder(run: Run) -> Path:
     return Path(run.config.data.cache_dir) if run.config.data.cache_dir else run.folder / "cache"
 
 
-def build_trainer(run: Run, task: Task, keeper: KeepBest, console: Console) -> Trainer:
+def build_trainer(run: Run, task: Task, keeper: KeepWeights, console: Console) -> Trainer:
     """Lightning's Trainer as the run's configuration asks for it."""
     training = run.config.training
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
