@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unreel.data.readers.images import natural
 from unreel.errors import ConfigError, ManifestError
+from unreel.natural import natural_key
 
 COLUMNS = ("path", "label", "labels", "start", "end", "group", "split", "view")
 SPLIT_NAMES = {
@@ -111,7 +111,7 @@ class Manifest:
     def classes(self) -> tuple[str, ...]:
         """All label names, of clips and of segments, in natural order ("2" before "10")."""
         names = {label for example in self.examples for label in labels_of(example)}
-        return tuple(sorted(names, key=natural))
+        return tuple(sorted(names, key=natural_key))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 
 from unreel.clip import ClipBatch
 from unreel.errors import ConfigError
@@ -211,8 +211,3 @@ class Task(LightningModule, ABC):
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def collect(measures: Mapping[str, Metric]) -> MetricCollection:
-    """A collection whose names are the keys, without sharing of states, so that a reset of one is a reset of one."""
-    return MetricCollection(dict(measures), compute_groups=False)

@@ -10,9 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassAUROC,
-    MulticlassF1Score,
     MultilabelAccuracy,
     MultilabelAUROC,
     MultilabelAveragePrecision,
@@ -21,8 +18,9 @@ from torchmetrics.classification import (
 
 from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
-from unreel.tasks.base import Labelled, Task, collect
+from unreel.tasks.base import Labelled, Task
 from unreel.tasks.labels import sorted_labels
+from unreel.tasks.measures import collect, one_class_each
 
 
 class Classify(Task):
@@ -68,14 +66,7 @@ class Classify(Task):
 
     def make_measures(self) -> MetricCollection:
         """Accuracy, macro F1, macro AUROC."""
-        k = len(self.labels)
-        return collect(
-            {
-                "accuracy": MulticlassAccuracy(k, average="micro"),
-                "macro_f1": MulticlassF1Score(k, average="macro"),
-                "auroc": MulticlassAUROC(k, average="macro"),
-            }
-        )
+        return one_class_each(len(self.labels))
 
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
         """`label`, its `score`, and the `scores` of all classes, probabilities."""

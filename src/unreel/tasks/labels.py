@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from unreel.errors import ManifestError
+from unreel.natural import natural_key
 from unreel.tasks.base import Labelled
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which "2" stands before "10" and case does not matter first."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts] + [(2, 0, name)]
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 
 from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
-from unreel.tasks.base import Labelled, Task, collect
+from unreel.tasks.base import Labelled, Task
+from unreel.tasks.measures import collect
 
 
 class Regress(Task):

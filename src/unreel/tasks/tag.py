@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
-from unreel.tasks.base import Labelled, Task, collect
+from unreel.tasks.base import Labelled, Task
 from unreel.tasks.labels import in_order
+from unreel.tasks.measures import one_class_each
 
 UNKNOWN = -1  # target of a frame that no label speaks of: it counts in no loss and no measure
 
@@ -91,14 +91,7 @@ class Tag(Task):
 
     def make_measures(self) -> MetricCollection:
         """Accuracy, macro F1 and macro AUROC over frames."""
-        k = len(self.labels)
-        return collect(
-            {
-                "accuracy": MulticlassAccuracy(k, average="micro"),
-                "macro_f1": MulticlassF1Score(k, average="macro"),
-                "auroc": MulticlassAUROC(k, average="macro"),
-            }
-        )
+        return one_class_each(len(self.labels))
 
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
         """`times`, `labels` and `scores` (a list a class) of the valid frames, in the order of time."""

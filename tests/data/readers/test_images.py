@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from unreel.data.readers.images import ImageSource, natural, open_folder, open_image, open_zip
+from unreel.data.readers.images import ImageSource, open_folder, open_image, open_zip
 from unreel.errors import ReadError
+from unreel.natural import natural_key
 
 
 def picture(seed: int = 0, shape: tuple[int, ...] = (20, 30, 3)) -> np.ndarray:
@@ -76,7 +77,7 @@ def test_float_images_are_refused(tmp_path: Path) -> None:
 
 def test_natural_order() -> None:
     names = ["f10.png", "f9.png", "a/f2.png", "f09.png", "1.png", "f1b.png"]
-    assert sorted(names, key=natural) == ["1.png", "a/f2.png", "f1b.png", "f09.png", "f9.png", "f10.png"]
+    assert sorted(names, key=natural_key) == ["1.png", "a/f2.png", "f1b.png", "f09.png", "f9.png", "f10.png"]
 
 
 def test_folder_takes_images_only_and_names_what_does_not_fit(tmp_path: Path) -> None:

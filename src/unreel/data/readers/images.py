@@ -29,6 +29,7 @@ from torch import Tensor
 
 from unreel.data.readers.source import MAX_PIXELS, Closing, check_indices, one_line
 from unreel.errors import ReadError
+from unreel.natural import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -163,7 +164,7 @@ def open_folder(path: str | Path) -> ImageSource:
         raise ReadError(path, f"expected a folder of images: {one_line(error)}") from error
     if not names:
         raise ReadError(path, f"expected a folder of images ({', '.join(IMAGE_SUFFIXES)}), it holds none")
-    return ImageSource(path, sorted(names, key=natural), lambda name: (folder / name).read_bytes())
+    return ImageSource(path, sorted(names, key=natural_key), lambda name: (folder / name).read_bytes())
 
 
 def open_zip(path: str | Path, inner: str = "") -> ImageSource:
@@ -182,7 +183,8 @@ def open_zip(path: str | Path, inner: str = "") -> ImageSource:
         else:
             folder = inner if not inner or inner.endswith("/") else inner + "/"
             names = sorted(
-                (name for name in archive.namelist() if name.startswith(folder) and is_image_name(name)), key=natural
+                (name for name in archive.namelist() if name.startswith(folder) and is_image_name(name)),
+                key=natural_key,
             )
     except _BROKEN as error:
         raise ReadError(whole, f"expected a zip of images: {one_line(error)}") from error
@@ -195,13 +197,6 @@ def is_image_name(name: str) -> bool:
     """Whether a file of this name is read as an image. Hidden files, such as macOS puts into a zip, are not."""
     pure = PurePosixPath(name)
     return pure.suffix.lower() in IMAGE_SUFFIXES and not pure.name.startswith(".")
-
-
-def natural(name: str) -> tuple[list[str | int], str]:
-    """Sort key by which numbers in names count as numbers: `f2` before `f10`."""
-    # text and numbers take turns, so that like is compared with like
-    parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-    return parts, name
 
 
 def _decode(data: bytes) -> np.ndarray:
