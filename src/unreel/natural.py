@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key of a name: runs of digits count as numbers."""
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key of a name: runs of digits count as numbers, and stand before text."""
     parts = re.findall(r"(\d+)|(\D+)", name)
-    return [(int(digits), "") if digits else (-1, text.casefold()) for digits, text in parts], name
+    return [(0, int(digits), "") if digits else (1, 0, text.casefold()) for digits, text in parts], name
