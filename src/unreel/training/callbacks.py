@@ -6,10 +6,13 @@ import csv
 import math
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -87,21 +90,22 @@ class KeepLast(Checkpoint):
         self.path, self.seconds = path, 60 * minutes
         self.saved_at = time.monotonic()
         self.received: signal.Signals | None = None
-        self.before: dict[int, Any] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen for signals (only the main thread may)."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self.before[number] = signal.signal(number, self._receive)
-            except ValueError:  # not in the main thread: signals go to whoever owns it
-                return
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Receive signals within, and give them back whatever happens (only the main thread may listen).
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        self.before.clear()
+        No pair of Lightning's hooks could do it: `teardown` is not called after an error, and Lightning then brings
+        back the handlers that it found.
+        """
+        before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
@@ -172,12 +176,11 @@ class ProgressBar(Callback):
     Args:
         console: where to draw. Without a terminal only the lines appear.
         name: what is being trained.
-        steps: of the whole training.
         monitor: the value of validation that is shown beside the losses.
     """
 
-    def __init__(self, console: Console, name: str, steps: int, monitor: str) -> None:
-        self.console, self.name, self.steps, self.monitor = console, name, steps, monitor
+    def __init__(self, console: Console, name: str, monitor: str) -> None:
+        self.console, self.name, self.monitor = console, name, monitor
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -196,7 +199,7 @@ class ProgressBar(Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.bar.add_task(self.name, total=self.steps, completed=trainer.global_step)
+        self.bar.add_task(self.name, total=cast(int, pl_module.total_steps), completed=trainer.global_step)
         self.bar.start()
 
     def on_train_batch_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -82,14 +83,18 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     run.write_text("model.txt", summarize(model, run.frame_shape, config.data.sampling.frames) + "\n")
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
-    task.total_steps = config.training.epochs * -(-len(train_loader) // config.training.accumulate)
     keeper = KeepWeights(run.weights, config.training.keep, f"val_{task.monitor}", task.mode)
-    trainer = build_trainer(run, task, keeper, console)
+    saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
+    trainer = build_trainer(run, task, keeper, saver, console)
+    batches = ceil(ceil(len(train_set) / trainer.world_size) / config.data.batch_size)
+    task.total_steps = config.training.epochs * ceil(batches / config.training.accumulate)
     validation = val_loader if splits.val else None
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), saver.listening():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(task, train_loader, validation, ckpt_path=str(run.checkpoint) if resume else None)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # what follows is for one process, and must see every clip
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
     return Best(keeper.epoch, keeper.monitor, keeper.best)
@@ -154,7 +159,7 @@ def cache_folder(run: Run) -> Path:
     return Path(run.config.data.cache_dir) if run.config.data.cache_dir else run.folder / "cache"
 
 
-def build_trainer(run: Run, task: Task, keeper: KeepWeights, console: Console) -> Trainer:
+def build_trainer(run: Run, task: Task, keeper: KeepWeights, saver: KeepLast, console: Console) -> Trainer:
     """Lightning's Trainer as the run's configuration asks for it."""
     training = run.config.training
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -162,8 +167,8 @@ def build_trainer(run: Run, task: Task, keeper: KeepWeights, console: Console) -
         SeedEveryStep(run.config.seed),
         keeper,
         History(run.folder / "history.csv"),
-        ProgressBar(console, run.name, task.total_steps, keeper.monitor),
-        KeepLast(run.checkpoint, training.checkpoint_minutes),
+        ProgressBar(console, run.name, keeper.monitor),
+        saver,
     ]
     if training.patience is not None:
         callbacks.append(EarlyStopping(keeper.monitor, mode=task.mode, patience=training.patience, check_finite=True))
