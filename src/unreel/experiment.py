@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from unreel import reports, training
@@ -22,7 +23,7 @@ from unreel.data import ClipDataset, DataReport, Manifest, Splits, scan, split
 from unreel.errors import ConfigError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
-from unreel.runs import Run, load_manifest, load_run_config
+from unreel.runs import Run, load_manifest, load_run_config, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
 
@@ -45,7 +46,7 @@ def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> R
         UnreelError: the data or the settings cannot be used; told before training starts.
     """
     out = Path(out)
-    if (out / "config.yaml").exists():
+    if leads() and (out / "config.yaml").exists():
         raise RunError(f"{out}: expected a folder without a run; resume it, or choose another one with --out")
     return _all(config, out, console or Console(stderr=True))
 
@@ -58,6 +59,11 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
     """
     out = Path(out)
     return _all(load_run_config(out), out, console or Console(stderr=True))
+
+
+def leads() -> bool:
+    """Whether this process is the first of those that train together: the one that measures and writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def expand(config: RunConfig) -> dict[str, RunConfig]:
@@ -82,7 +88,7 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
         report = scan(manifest, workers=config.data.workers, console=console)
-        stored.write_text(report.to_json(), encoding="utf-8")
+        write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
     readable = tuple(example for example in manifest.examples if example.path not in report.unreadable)
@@ -128,9 +134,11 @@ def _all(config: RunConfig, out: Path, console: Console) -> Run:
     members = expand(config)
     if len(members) == 1:
         return _one(next(iter(members.values())), out, manifest, report, console)
-    (out / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    write_whole(out / "config.yaml", to_yaml(config))
     runs = [_one(member, out / name, manifest, report, console) for name, member in members.items()]
-    (out / "summary.json").write_text(json.dumps(_summary(runs), indent=1), encoding="utf-8")
+    if not leads():
+        return runs[0]
+    write_whole(out / "summary.json", json.dumps(_summary(runs), indent=1))
     reports.write_summary(out)
     return runs[0]
 
@@ -151,6 +159,8 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         "val": {best.monitor.removeprefix("val_"): best.value},
     }
     control = _train_control(run, manifest, splits, console)
+    if not leads():
+        return run
     if splits.test:
         measured = evaluate(run)
         run.write_rows("predictions.jsonl", measured.rows)

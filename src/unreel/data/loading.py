@@ -38,6 +38,7 @@ class EpochSampler:
         weights: (examples,) draw with replacement by these; needs shuffle.
         drop_last: leave out a last batch that is smaller.
         training: pad the shares of ranks to equal length by repeating clips; else no clip is ever repeated.
+        shared: each rank takes its share of the examples; else every rank takes all.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class EpochSampler:
         weights: Tensor | None,
         drop_last: bool,
         training: bool,
+        shared: bool,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
@@ -64,6 +66,7 @@ class EpochSampler:
         self.weights = weights
         self.drop_last = drop_last
         self.training = training
+        self.shared = shared
         self.epoch = 0
         self.yielded = 0
         """Batches of this epoch that were handed out."""
@@ -86,7 +89,7 @@ class EpochSampler:
                 order = torch.randperm(self.examples, generator=generator)
             else:
                 order = torch.multinomial(self.weights, self.examples, replacement=True, generator=generator)
-        rank, ranks = _rank()
+        rank, ranks = self._rank()
         if self.training and len(order) % ranks:
             more = ranks - len(order) % ranks
             order = torch.cat([order, order.repeat(-(-more // len(order)))[:more]])
@@ -98,8 +101,14 @@ class EpochSampler:
         cut = [order[begin : begin + self.batch_size] for begin in range(0, len(order), self.batch_size)]
         return [[(self.epoch, index) for index in batch] for batch in cut[: len(self)]]
 
+    def _rank(self) -> tuple[int, int]:
+        distributed = torch.distributed
+        if self.shared and distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+
     def __len__(self) -> int:
-        rank, ranks = _rank()
+        rank, ranks = self._rank()
         share = -(-self.examples // ranks) if self.training else len(range(rank, self.examples, ranks))
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
@@ -134,6 +143,7 @@ class ClipLoader:
         weights: (examples,) draw with replacement by these (`weights.example_weights`).
         drop_last: leave out a last batch that is smaller.
         pin_memory: batches in page-locked memory, for a fast way to a CUDA device.
+        shared: where several processes train together, each takes its share; else every one takes all.
 
     Attributes:
         left_out: path and reason of every file that could not be read so far.
@@ -150,13 +160,14 @@ class ClipLoader:
         weights: Tensor | None = None,
         drop_last: bool = False,
         pin_memory: bool = False,
+        shared: bool = True,
     ) -> None:
         if dataset.memory and workers:
             raise ConfigError(f"frames kept in memory need workers=0, got {workers}: each worker would keep its own")
         self.dataset = dataset
         self.left_out: dict[str, str] = {}
         self.sampler = EpochSampler(
-            len(dataset), batch_size, shuffle, seed, weights, drop_last, training=dataset.training
+            len(dataset), batch_size, shuffle, seed, weights, drop_last, dataset.training, shared
         )
         self.batch_sampler = None  # Lightning looks for one beside `sampler`
         self._pin_memory = pin_memory
@@ -242,10 +253,3 @@ def _fetch(clips: Sequence[Clip | Broken]) -> _Fetched:
     good = [clip for clip in clips if isinstance(clip, Clip)]
     broken = tuple((clip.path, clip.reason) for clip in clips if isinstance(clip, Broken))
     return _Fetched(collate(good) if good else None, broken)
-
-
-def _rank() -> tuple[int, int]:
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

@@ -136,7 +136,7 @@ def judge(
         else:
             predicted = (scores >= 0.5).long()
         per_class = [_class_row(*column) for column in zip(task.labels, predicted.T, actual.T, strict=True)]
-    measures = measure(task.make_measures(), scores, truth, groups)
+    measures = measure(task.make_measures(sync=False), scores, truth, groups)
     return Evaluation(measures, len(truth), confusion, per_class, rows, left_out, scores, truth, groups)
 
 

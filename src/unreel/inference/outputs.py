@@ -26,7 +26,6 @@ def build_loader(
     examples: Sequence[Example],
     root: Path,
     encode_targets: Callable[[Example, Tensor], Mapping[str, Tensor]],
-    workers: int | None = None,
 ) -> ClipLoader:
     """A loader that treats clips as the run's validation clips were treated: same frames, same preprocessing."""
     data = run.config.data
@@ -40,7 +39,7 @@ def build_loader(
         seed=run.config.seed,
         training=False,
     )
-    return ClipLoader(dataset, data.batch_size, workers=data.workers if workers is None else workers, shuffle=False)
+    return ClipLoader(dataset, data.batch_size, data.workers, shared=False)
 
 
 def outputs_of(task: Task, loader: ClipLoader, device: torch.device) -> Iterator[tuple[ClipBatch, Tensor]]:

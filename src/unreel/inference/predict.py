@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from unreel.data import Example, windows
 from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers.images import is_image_name
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
 from unreel.inference.outputs import build_loader, described, nothing, outputs_of
@@ -30,7 +32,7 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigError: a path does not exist or holds nothing readable.
     """
-    files = find_files(paths)
+    files = find_files(paths, _learned_from_frame_folders(run))
     examples: list[Example] = []
     broken: dict[str, str] = {}
     for file in files:
@@ -45,8 +47,9 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
             broken[str(file)] = error.reason
             continue
         for indices in windows(len(times), run.config.data.sampling):
-            start, last = float(times[indices[0]]), int(indices[-1])
-            end = float(times[last + 1]) if last + 1 < len(times) else None
+            after = int(indices[-1]) + run.config.data.sampling.stride  # where the next window begins
+            end = float(times[after]) if after < len(times) else None
+            start = float(times[indices[0]])
             examples.append(replace(example, start=start, end=end))
     task = run.trained_task()
     loader = build_loader(run, examples, Path(), nothing)
@@ -58,11 +61,14 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
         yield {"file": file, "error": reason}
 
 
-def find_files(paths: Sequence[str | Path]) -> list[Path]:
+def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list[Path]:
     """Readable files behind files, folders and patterns, each once, folders in sorted order.
 
-    A folder that holds images and nothing else readable is itself a clip of frames.
     A file that is named is kept whatever its name: whether it can be read is for the reader to say.
+
+    Args:
+        paths: files, folders (searched for readable files) and glob patterns.
+        frame_folders: a folder that holds nothing but images is one clip, not one for each image.
 
     Raises:
         ConfigError: a path does not exist or holds nothing readable.
@@ -71,12 +77,30 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     for text in map(str, paths):
         path = Path(text)
         if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_readable_name(file)]
-        elif path.is_file() or "!" in text:
+            files = _inside(path, frame_folders)
+            if not files and len(paths) > 1:  # one of many, as a shell's pattern gives: it must not stop the others
+                files = [path]
+        elif os.path.lexists(path) or "!" in text:
             files = [path]
         else:
-            files = [Path(match) for match in sorted(glob.glob(text, recursive=True)) if Path(match).is_file()]
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            files = [
+                file for match in matches for file in (_inside(match, frame_folders) if match.is_dir() else [match])
+            ]
         if not files:
             raise ConfigError(f"{text}: expected a file, a folder of clips or a pattern that matches some, found none")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _inside(folder: Path, frame_folders: bool) -> list[Path]:
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and is_readable_name(file)]
+    if not frame_folders:
+        return files
+    mixed = {file.parent for file in files if not is_image_name(file.name)}
+    return list(dict.fromkeys(file if file.parent in mixed else file.parent for file in files))
+
+
+def _learned_from_frame_folders(run: Run) -> bool:
+    """Whether the run's own clips were folders of images."""
+    return any(not is_readable_name(example.path) for example in run.splits().train)

@@ -154,8 +154,12 @@ class Task(LightningModule, ABC):
         """Scores (K,) of the best answer that looks at no frame, learned from training targets: a control."""
 
     @abstractmethod
-    def make_measures(self) -> MetricCollection:
-        """Fresh torchmetrics over (scores, truth)."""
+    def make_measures(self, sync: bool = True) -> MetricCollection:
+        """Fresh torchmetrics over (scores, truth).
+
+        Args:
+            sync: processes that train together compute over what all of them have seen.
+        """
 
     @abstractmethod
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
@@ -174,7 +178,7 @@ class Task(LightningModule, ABC):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
         loss = self.loss(self(batch), batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
@@ -186,7 +190,7 @@ class Task(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Log the measures over all validation clips."""
         values = self.measures.compute()
-        self.log_dict({f"val_{name}": value for name, value in values.items() if value.ndim == 0})
+        self.log_dict({f"val_{name}": value for name, value in values.items() if value.ndim == 0}, sync_dist=True)
         self.measures.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -64,9 +64,9 @@ class Classify(Task):
             targets
         )
 
-    def make_measures(self) -> MetricCollection:
+    def make_measures(self, sync: bool = True) -> MetricCollection:
         """Accuracy, macro F1, macro AUROC."""
-        return one_class_each(len(self.labels))
+        return one_class_each(len(self.labels), sync)
 
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
         """`label`, its `score`, and the `scores` of all classes, probabilities."""
@@ -115,15 +115,15 @@ class MultiLabel(Task):
         """Frequency of each class."""
         return torch.stack([target["labels"] for target in targets]).mean(0)
 
-    def make_measures(self) -> MetricCollection:
+    def make_measures(self, sync: bool = True) -> MetricCollection:
         """Macro average precision, macro F1, macro AUROC, and accuracy over clips times classes."""
         k = len(self.labels)
         return collect(
             {
-                "macro_ap": MultilabelAveragePrecision(k, average="macro"),
-                "macro_f1": MultilabelF1Score(k, average="macro"),
-                "auroc": MultilabelAUROC(k, average="macro"),
-                "accuracy": MultilabelAccuracy(k, average="micro"),
+                "macro_ap": MultilabelAveragePrecision(k, average="macro", sync_on_compute=sync),
+                "macro_f1": MultilabelF1Score(k, average="macro", sync_on_compute=sync),
+                "auroc": MultilabelAUROC(k, average="macro", sync_on_compute=sync),
+                "accuracy": MultilabelAccuracy(k, average="micro", sync_on_compute=sync),
             }
         )
 

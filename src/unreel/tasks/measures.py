@@ -13,12 +13,12 @@ def collect(measures: Mapping[str, Metric]) -> MetricCollection:
     return MetricCollection(dict(measures), compute_groups=False)
 
 
-def one_class_each(classes: int) -> MetricCollection:
+def one_class_each(classes: int, sync: bool) -> MetricCollection:
     """Accuracy, macro F1 and macro AUROC of items that have one class each."""
     return collect(
         {
-            "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "macro_f1": MulticlassF1Score(classes, average="macro"),
-            "auroc": MulticlassAUROC(classes, average="macro"),
+            "accuracy": MulticlassAccuracy(classes, average="micro", sync_on_compute=sync),
+            "macro_f1": MulticlassF1Score(classes, average="macro", sync_on_compute=sync),
+            "auroc": MulticlassAUROC(classes, average="macro", sync_on_compute=sync),
         }
     )

@@ -72,13 +72,13 @@ class Regress(Task):
         """The mean of each number."""
         return torch.stack([target["value"] for target in targets]).mean(0)
 
-    def make_measures(self) -> MetricCollection:
+    def make_measures(self, sync: bool = True) -> MetricCollection:
         """Mean absolute error, root of the mean squared error, R²."""
         return collect(
             {
-                "mae": MeanAbsoluteError(),
-                "rmse": MeanSquaredError(squared=False),
-                "r2": R2Score(multioutput="uniform_average"),
+                "mae": MeanAbsoluteError(sync_on_compute=sync),
+                "rmse": MeanSquaredError(squared=False, sync_on_compute=sync),
+                "r2": R2Score(multioutput="uniform_average", sync_on_compute=sync),
             }
         )
 

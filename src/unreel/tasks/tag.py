@@ -89,9 +89,9 @@ class Tag(Task):
         known = torch.cat([target["label"] for target in targets])
         return torch.bincount(known[known != UNKNOWN], minlength=len(self.labels)) / (known != UNKNOWN).sum()
 
-    def make_measures(self) -> MetricCollection:
+    def make_measures(self, sync: bool = True) -> MetricCollection:
         """Accuracy, macro F1 and macro AUROC over frames."""
-        return one_class_each(len(self.labels))
+        return one_class_each(len(self.labels), sync)
 
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
         """`times`, `labels` and `scores` (a list a class) of the valid frames, in the order of time."""

@@ -93,8 +93,6 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(task, train_loader, validation, ckpt_path=str(run.checkpoint) if resume else None)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # what follows is for one process, and must see every clip
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
     return Best(keeper.epoch, keeper.monitor, keeper.best)
