@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from unreel.clip import ClipBatch
-from unreel.data import loading
 from unreel.data.dataset import ClipDataset
 from unreel.data.loading import ClipLoader, EpochSampler
 from unreel.data.manifest import Example
@@ -177,8 +176,8 @@ def test_ranks_share_the_examples(examples: int, ranks: int, size: int, drop: bo
         shares, batches = [], []
         for rank in range(ranks):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(loading, "_rank", lambda rank=rank: (rank, ranks))
-                sampler = EpochSampler(examples, size, True, 1, None, drop, training)
+                patch.setattr(EpochSampler, "_rank", lambda self, rank=rank: (rank, ranks))
+                sampler = EpochSampler(examples, size, True, 1, None, drop, training, True)
                 sampler.set_epoch(epoch)
                 shares.append(sampler.order())
                 batches.append(sampler.batches())
