@@ -1,0 +1,195 @@
+"""What stands beside the training steps, without training: values come from a stand-in for Lightning's Trainer."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from safetensors.torch import load_file
+
+from unreel.training.callbacks import History, KeepLast, KeepWeights, SeedEveryStep, StoppedError
+
+
+class Weight(LightningModule):
+    """Remembers in its weight which epoch it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+
+def trainer_at(epoch: int, **values: float) -> Trainer:
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1 / (1 + epoch)}])
+    state: dict[str, Any] = {
+        "callback_metrics": {name: torch.tensor(value) for name, value in values.items()},
+        "current_epoch": epoch,
+        "global_step": 10 * epoch,
+        "global_rank": 0,
+        "is_global_zero": True,
+        "is_last_batch": False,
+        "optimizers": [optimizer],
+    }
+    return cast(Trainer, SimpleNamespace(**state))
+
+
+def kept(
+    path: Path, values: list[float], mode: Literal["min", "max"] = "max", keep: Literal["best", "last"] = "best"
+) -> tuple[KeepWeights, int]:
+    """The callback after such values of validation, and the epoch whose weights lie in the file."""
+    callback, module = KeepWeights(path, keep, "val_x", mode), Weight()
+    for epoch, value in enumerate(values):
+        with torch.no_grad():
+            module.weight.fill_(epoch)
+        callback.on_train_epoch_end(trainer_at(epoch, val_x=value), module)
+    return callback, int(load_file(path)["weight"])
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "epoch"),
+    [
+        ([0.1, 0.3, 0.2], "max", 1),
+        ([0.1, 0.3, 0.2], "min", 0),
+        ([0.5, 0.7, 0.7], "max", 1),
+        ([0.7, 0.5, 0.5], "min", 1),
+        ([math.nan, 0.2, 0.1], "max", 1),
+        ([math.nan, 0.2, 0.1], "min", 2),
+        ([0.2, math.nan, 0.1], "max", 0),
+        ([math.nan, math.nan], "max", 0),
+        ([0.0, -1.0], "max", 0),
+    ],
+)
+def test_the_first_of_the_best_is_kept(
+    tmp_path: Path, values: list[float], mode: Literal["min", "max"], epoch: int
+) -> None:
+    callback, written = kept(tmp_path / "w.safetensors", values, mode)
+    assert callback.epoch == written == epoch
+    assert callback.best == (None if math.isnan(values[epoch]) else pytest.approx(values[epoch]))
+
+
+def test_the_last_is_kept_where_asked_for(tmp_path: Path) -> None:
+    callback, written = kept(tmp_path / "w.safetensors", [0.9, 0.1, 0.5], keep="last")
+    assert callback.epoch == written == 2
+
+
+def test_the_last_is_kept_without_any_validation(tmp_path: Path) -> None:
+    callback = KeepWeights(tmp_path / "w.safetensors", "last", "val_x", "max")
+    callback.on_train_epoch_end(trainer_at(0), Weight())
+    assert (callback.epoch, callback.best) == (0, None)
+    assert (tmp_path / "w.safetensors").is_file()
+
+
+def test_the_best_so_far_outlives_a_resume(tmp_path: Path) -> None:
+    first, _ = kept(tmp_path / "w.safetensors", [0.1, 0.8])
+    second = KeepWeights(tmp_path / "w.safetensors", "best", "val_x", "max")
+    second.load_state_dict(first.state_dict())
+    second.on_train_epoch_end(trainer_at(2, val_x=0.7), Weight())
+    assert second.epoch == 1
+    assert int(load_file(tmp_path / "w.safetensors")["weight"]) == 1
+    second.on_train_epoch_end(trainer_at(3, val_x=0.9), Weight())
+    assert second.epoch == 3
+
+
+def test_history_is_whole_after_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    first = History(path)
+    first.on_train_epoch_start(trainer_at(0), Weight())
+    first.on_train_epoch_end(trainer_at(0, train_loss=0.7, val_loss=0.6), Weight())
+    path.unlink()
+    second = History(path)
+    second.load_state_dict(first.state_dict())
+    second.on_train_epoch_end(trainer_at(1, train_loss=0.5, val_loss=math.nan), Weight())
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert list(rows[0]) == ["epoch", "step", "lr", "seconds", "train_loss", "val_loss"]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [float(row["lr"]) for row in rows] == [0.1, 0.05]
+    assert [float(row["train_loss"]) for row in rows] == pytest.approx([0.7, 0.5])
+    assert math.isnan(float(rows[1]["val_loss"]))
+    assert [file.name for file in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_draws_of_a_step_depend_on_seed_and_step_alone() -> None:
+    def draw(seed: int, step: int, rank: int = 0) -> float:
+        torch.rand(3)
+        trainer = SimpleNamespace(fit_loop=SimpleNamespace(total_batch_idx=step), global_rank=rank)
+        SeedEveryStep(seed).on_train_batch_start(cast(Trainer, trainer), Weight(), None, 0)
+        return float(torch.rand(()))
+
+    assert draw(0, 5) == draw(0, 5)
+    assert len({draw(0, 5), draw(0, 6), draw(1, 5), draw(0, 5, rank=1)}) == 4
+
+
+class Saving(SimpleNamespace):
+    """A trainer that counts its checkpoints."""
+
+    saved = 0
+    global_step = 7
+    is_last_batch = False
+
+    def save_checkpoint(self, path: Path) -> None:
+        self.saved += 1
+
+
+def step(callback: KeepLast, trainer: Saving) -> None:
+    callback.on_train_batch_end(cast(Trainer, trainer), Weight(), None, None, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_answered_after_the_step(tmp_path: Path, number: signal.Signals) -> None:
+    before, trainer = signal.getsignal(number), Saving()
+    callback = KeepLast(tmp_path / "c.safetensors", minutes=60)
+    with callback.listening():
+        step(callback, trainer)
+        assert trainer.saved == 0
+        os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_DFL, "a second signal ends the process"
+        trainer.is_last_batch = True
+        step(callback, trainer)
+        assert trainer.saved == 0, "validation and the end of the epoch come first"
+        trainer.is_last_batch = False
+        with pytest.raises(StoppedError, match=f"stopped by {number.name} after step 7"):
+            step(callback, trainer)
+    assert trainer.saved == 1
+    assert signal.getsignal(number) == before
+
+
+def test_signals_are_given_back_after_an_error(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    callback = KeepLast(tmp_path / "c.safetensors", minutes=60)
+
+    def failing() -> None:
+        with callback.listening():
+            assert signal.getsignal(signal.SIGINT) == callback._receive
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        failing()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_another_thread_trains_without_signals(tmp_path: Path) -> None:
+    heard = []
+
+    def train() -> None:
+        with KeepLast(tmp_path / "c.safetensors", minutes=60).listening():
+            heard.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert heard == [signal.getsignal(signal.SIGINT)]
+
+
+def test_a_long_epoch_is_saved_within(tmp_path: Path) -> None:
+    trainer, callback = Saving(), KeepLast(tmp_path / "c.safetensors", minutes=0)
+    step(callback, trainer)
+    step(callback, trainer)
+    assert trainer.saved == 2
