@@ -5,6 +5,7 @@ What a verb does is said in the rooms below; here stands only what a person type
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
@@ -63,6 +64,8 @@ TABLE_FLAGS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the return value is the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     console = Console(stderr=True)
     if verb in ("-h", "--help", "help"):
@@ -97,7 +100,7 @@ def scan(arguments: Sequence[str], console: Console) -> None:
     for table in report.tables():
         Console().print(table)
     if values.json:
-        Path(values.json).write_text(report.to_json(), encoding="utf-8")
+        Path(values.json).write_text(report.to_json(), encoding="utf-8", errors="backslashreplace")
     if values.plot:
         Path(values.plot).write_bytes(data.scan_plot(report))
 
@@ -125,6 +128,8 @@ def train(arguments: Sequence[str], console: Console) -> None:
         out = Path(values.out) if values.out else _free_folder(Path("runs"), Path(config.data.path).stem or "run")
         with _told_how_to_go_on(out):
             experiment.fit(config, out, console)
+    if not experiment.leads():
+        return
     console.print(experiment.headline(out), highlight=False)
     print(out / "report.html")
 
@@ -155,7 +160,8 @@ def predict(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
     values = parser.parse_args(arguments)
     broken = 0
-    with Path(values.out).open("w", encoding="utf-8") if values.out else nullcontext(sys.stdout) as file:
+    target = values.out and Path(values.out)
+    with target.open("w", encoding="utf-8", errors="backslashreplace") if target else nullcontext(sys.stdout) as file:
         for row in inference.predict(Run.load(values.RUN), values.PATHS):
             broken += "error" in row
             print(json.dumps(row, ensure_ascii=False), file=file, flush=True)

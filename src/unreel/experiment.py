@@ -48,6 +48,8 @@ def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> R
     out = Path(out)
     if leads() and (out / "config.yaml").exists():
         raise RunError(f"{out}: expected a folder without a run; resume it, or choose another one with --out")
+    if leads():  # one that was killed before it began may have looked at other data
+        (out / "data.json").unlink(missing_ok=True)
     return _all(config, out, console or Console(stderr=True))
 
 
@@ -146,6 +148,8 @@ def _all(config: RunConfig, out: Path, console: Console) -> Run:
 def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport, console: Console) -> Run:
     """One fold and seed, with its control."""
     if (folder / "metrics.json").is_file():
+        if leads() and not (folder / "report.html").is_file():  # killed after measuring
+            reports.write(folder)
         return Run.load(folder)
     started = time.monotonic()
     splits = split(manifest, config.data.split)

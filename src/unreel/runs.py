@@ -11,6 +11,7 @@ pickle, and nothing in it names code.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
@@ -131,7 +132,9 @@ class Run:
     def write_splits(self, manifest: Manifest, splits: Splits) -> None:
         """Store every example with its side."""
         examples = [replace(example, split=side) for side in SIDES for example in getattr(splits, side)]
-        write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), self.folder / "manifest.csv")
+        unfinished = self.folder / ".partial.manifest.csv"  # the suffix says how it is written
+        write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), unfinished)
+        os.replace(unfinished, self.folder / "manifest.csv")
 
     def splits(self) -> Splits:
         """The sides as they were stored.
@@ -147,9 +150,7 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file at once or not at all."""
-        partial = self.folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.folder / name)
+        write_whole(self.folder / name, text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file."""
@@ -172,10 +173,21 @@ class Run:
             with path.open(newline="", encoding="utf-8") as file:
                 known = {row["path"]: row["reason"] for row in csv.DictReader(file)}
         known |= left_out
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "reason"])
-            writer.writerows(sorted(known.items()))
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["path", "reason"])
+        writer.writerows(sorted(known.items()))
+        self.write_text("left_out.csv", table.getvalue())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file at once or not at all, whatever kills the process.
+
+    Names of files that are no UTF-8 are escaped, as they would be in JSON.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+    os.replace(partial, path)
 
 
 def load_run_config(folder: Path) -> RunConfig:
@@ -187,6 +199,8 @@ def load_run_config(folder: Path) -> RunConfig:
     path = folder / "config.yaml"
     if not path.is_file():
         what = "one without config.yaml" if folder.is_dir() else "nothing there"
+        if (folder / "data.json").is_file():
+            what += ": it was stopped before training began, so give the command that made it once more"
         raise RunError(f"{folder}: expected a folder made by `unreel train`, got {what}")
     return from_yaml(path.read_text(encoding="utf-8"), str(path))
 

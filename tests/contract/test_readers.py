@@ -201,6 +201,17 @@ def test_what_no_reader_takes_says_so(tmp_path: Path) -> None:
             open_source(tmp_path / name)
     with pytest.raises(ReadError, match="too long"):
         open_source("a" * 5000 + ".mp4")
+    with pytest.raises(ReadError, match="name in UTF-8") as caught:
+        open_source(os.fsdecode(b"\xff.mp4"))
+    assert caught.value.reason.isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ReadError, match="got a pipe"):
+        open_source(tmp_path / "a.mp4")
 
 
 def test_readable_names() -> None:

@@ -1,6 +1,7 @@
 """What counts as the same file, and as nearly the same clip."""
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_same_content_names_the_first(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abcdef"]  # e and f are not there
     same = same_content(paths)
     assert [Path(same[str(path)]).name for path in paths] == ["a", "b", "a", "d", "e", "f"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with named pipes")
+@pytest.mark.timeout(20)
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    paths = [tmp_path / "empty.mp4", tmp_path / "pipe.mp4", tmp_path / "empty2.mp4"]
+    os.mkfifo(paths[1])
+    paths[0].touch()
+    paths[2].touch()
+    assert list(same_content(paths).values()) == [str(paths[0]), str(paths[1]), str(paths[0])]
 
 
 def test_near_pairs_are_those_of_a_plain_count() -> None:

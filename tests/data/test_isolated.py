@@ -1,9 +1,11 @@
 """Work in other processes: every item has a result, whatever some of them do."""
 
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,35 @@ def test_stopping_early_ends_the_processes() -> None:
     begin = time.monotonic()
     results.close()  # type: ignore[attr-defined]
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc to see other processes")
+def test_processes_end_when_their_parent_is_killed() -> None:
+    def tell_their_numbers_and_wait() -> None:
+        results = isolated(own_number, ["a", "b", "c", "d", "wait"], 3, seconds=60)
+        for _, number in results:
+            said.send(number)
+
+    told, said = multiprocessing.get_context("fork").Pipe(duplex=False)
+    parent = multiprocessing.get_context("fork").Process(target=tell_their_numbers_and_wait)
+    parent.start()
+    numbers = {told.recv() for _ in range(4)}
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 20
+    while any(lives(number) for number in numbers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [number for number in numbers if lives(number)]
+
+
+def own_number(item: str) -> int:
+    time.sleep(2 if item == "wait" else 0.2)
+    return os.getpid()
+
+
+def lives(number: int) -> bool:
+    state = Path(f"/proc/{number}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_process_that_cannot_begin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

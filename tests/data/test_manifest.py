@@ -160,6 +160,12 @@ def test_what_is_written_is_read_again(examples: list[Example], suffix: str) -> 
         assert read_manifest(path) == manifest
 
 
+def test_a_name_with_line_ends_is_read_again(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path, (Example("two\nlines\r.mp4", ("a",)), Example("b", ("a",))))
+    write_manifest(manifest, tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv") == manifest
+
+
 def test_segments_are_written_and_read_again(tmp_path: Path) -> None:
     segments = (Segment(0, 1.5, "run"), Segment(1.5, math.inf, "jump"))
     manifest = Manifest(tmp_path, (Example("a", ("rest",), segments, group="g"), Example("b", (), segments[:1])))

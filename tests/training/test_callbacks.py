@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import load_file
 
-from unreel.training.callbacks import History, KeepLast, KeepWeights, SeedEveryStep, StoppedError
+from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, SeedEveryStep, StoppedError
 
 
 class Weight(LightningModule):
@@ -193,3 +193,13 @@ def test_a_long_epoch_is_saved_within(tmp_path: Path) -> None:
     step(callback, trainer)
     step(callback, trainer)
     assert trainer.saved == 2
+
+
+def test_files_left_out_are_listed_before_each_save() -> None:
+    written: list[dict[str, str]] = []
+    loaders = [SimpleNamespace(left_out={"a.mp4": "torn"}), SimpleNamespace(left_out={})]
+    callback = ListLeftOut(lambda left_out: written.append(dict(left_out)), cast(Any, loaders))
+    callback.on_save_checkpoint(trainer_at(0), Weight(), {})
+    loaders[1].left_out["b.mp4"] = "empty"
+    callback.on_save_checkpoint(trainer_at(1), Weight(), {})
+    assert written == [{"a.mp4": "torn"}, {"a.mp4": "torn", "b.mp4": "empty"}]

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,8 @@ def join(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
+    if not S_ISREG(found.st_mode):  # to open a pipe may wait for ever
+        raise OSError("expected a file, got a pipe, a socket or a device")
     return found.st_size, found.st_mtime_ns
 
 

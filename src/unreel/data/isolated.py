@@ -90,8 +90,14 @@ def _start(function: Callable[[Any], Any]) -> _Worker:
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends us
     torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
     connection.send(None)  # ready: the time of the first item begins now
     while True:
+        # where processes are forked, we and our siblings hold the other end of the connection too: that it is open
+        # does not tell that the parent lives
+        if parent.sentinel in wait([connection, parent.sentinel]):
+            return
         try:
             item = connection.recv()
         except EOFError:

@@ -157,7 +157,7 @@ def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Man
     """
     path, config = Path(path), config or ManifestConfig()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: expected a table in UTF-8, {error}: save it as UTF-8") from None
     except OSError as error:
@@ -270,7 +270,7 @@ def _table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -61,7 +61,7 @@ def write(run_folder: Path) -> Path:
 def save(path: Path, html: str) -> Path:
     """Write the page as a whole or not at all."""
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(html, encoding="utf-8")
+    unfinished.write_bytes(html.encode("utf-8", "backslashreplace"))  # names of files may be no UTF-8
     os.replace(unfinished, path)
     return path
 

@@ -117,7 +117,7 @@ def _parse(text: str, path: Path) -> Any:
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for line in _text(path).splitlines():
+    for line in _text(path).split("\n"):
         if line.strip():
             yield _parse(line, path)
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from unreel.data import ClipLoader
 from unreel.errors import UnreelError
 from unreel.training.checkpoints import save_atomically
 
@@ -129,6 +130,24 @@ class KeepLast(Checkpoint):
         self.saved_at = time.monotonic()
         if self.received:
             raise StoppedError(f"stopped by {self.received.name} after step {trainer.global_step}; the state is saved")
+
+
+class ListLeftOut(Callback):
+    """Lists the files that could not be read before each save: a resume may not meet them again.
+
+    Args:
+        write: takes path and reason of each.
+        loaders: of training and validation.
+    """
+
+    def __init__(self, write: Callable[[Mapping[str, str]], None], loaders: Sequence[ClipLoader]) -> None:
+        self.write, self.loaders = write, loaders
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write those that are known by now."""
+        left_out = {path: reason for loader in self.loaders for path, reason in loader.left_out.items()}
+        if trainer.is_global_zero and left_out:
+            self.write(left_out)
 
 
 class History(Callback):

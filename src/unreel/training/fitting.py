@@ -20,7 +20,7 @@ from unreel.errors import ConfigError
 from unreel.models import Model, summarize
 from unreel.runs import Run
 from unreel.tasks import Regress, Task
-from unreel.training.callbacks import History, KeepLast, KeepWeights, ProgressBar, SeedEveryStep
+from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
 from unreel.training.statistics import fit_normalize
@@ -85,7 +85,8 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     val_loader = build_loader(run, val_set)
     keeper = KeepWeights(run.weights, config.training.keep, f"val_{task.monitor}", task.mode)
     saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
-    trainer = build_trainer(run, task, keeper, saver, console)
+    lister = ListLeftOut(run.write_left_out, (train_loader, val_loader))
+    trainer = build_trainer(run, task, keeper, saver, lister, console)
     batches = ceil(ceil(len(train_set) / trainer.world_size) / config.data.batch_size)
     task.total_steps = config.training.epochs * ceil(batches / config.training.accumulate)
     validation = val_loader if splits.val else None
@@ -157,7 +158,9 @@ def cache_folder(run: Run) -> Path:
     return Path(run.config.data.cache_dir) if run.config.data.cache_dir else run.folder / "cache"
 
 
-def build_trainer(run: Run, task: Task, keeper: KeepWeights, saver: KeepLast, console: Console) -> Trainer:
+def build_trainer(
+    run: Run, task: Task, keeper: KeepWeights, saver: KeepLast, lister: ListLeftOut, console: Console
+) -> Trainer:
     """Lightning's Trainer as the run's configuration asks for it."""
     training = run.config.training
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -166,6 +169,7 @@ def build_trainer(run: Run, task: Task, keeper: KeepWeights, saver: KeepLast, co
         keeper,
         History(run.folder / "history.csv"),
         ProgressBar(console, run.name, keeper.monitor),
+        lister,
         saver,
     ]
     if training.patience is not None:

@@ -90,6 +90,21 @@ def test_what_is_no_clip_is_refused(tmp_path: Path, array: np.ndarray) -> None:
     assert caught.value.path == str(path)
 
 
+def test_a_size_that_no_integer_holds_is_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 4294967296), }"
+    data = b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header.ljust(117) + b"\n" + bytes(64)
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(ReadError, match="overflow"):
+        ArraySource(tmp_path / "a.npy")
+
+
+def test_an_npz_that_is_none_is_not_said_to_be_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"a video" * 100)
+    with pytest.raises(ReadError) as caught:
+        ArraySource(tmp_path / "a.npz")
+    assert caught.value.reason == "expected a NumPy array: the file is no .npz"
+
+
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
 def test_mutated_arrays_raise_or_read(tmp_path: Path, suffix: str) -> None:
     array = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)

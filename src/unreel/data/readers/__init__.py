@@ -57,18 +57,24 @@ def open_source(path: str | Path) -> Source:
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
     """
+    if not is_text(path):
+        # neither tables, JSON nor a terminal can say such a name again
+        raise ReadError(path, f"expected a name in UTF-8, got {Path(path).name!a}: rename the file")
     archive, inner = split_inside(path)
     if inner:
         return open_zip(archive, inner)
     file = Path(path)
     try:
-        is_folder, exists = file.is_dir(), file.exists()
+        is_folder, is_file, exists = file.is_dir(), file.is_file(), file.exists()
     except (OSError, ValueError) as error:
         raise ReadError(path, f"expected a file or a folder: {error}") from error
     if is_folder:
         return open_folder(path)
     if not exists:
         raise ReadError(path, "expected a file or a folder, there is none of this name")
+    if not is_file:
+        # to open a pipe waits for somebody to write into it, perhaps for ever
+        raise ReadError(path, "expected a file or a folder, got a pipe, a socket or a device")
     if not is_readable_name(path):
         raise ReadError(path, f"expected a name that ends in one of {' '.join(READERS)}, got {file.suffix!r}")
     return READERS[file.suffix.lower()](file)
@@ -81,6 +87,15 @@ def is_readable_name(path: str | Path) -> bool:
         return is_image_name(inner)
     file = Path(path)
     return file.suffix.lower() in READERS and not file.name.startswith(".")
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether the name can be written as UTF-8; a file system may hold names that cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def split_inside(path: str | Path) -> tuple[str, str]:

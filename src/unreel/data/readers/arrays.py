@@ -106,14 +106,22 @@ class ArraySource(Closing):
 
 
 def _map_npy(path: Path) -> tuple[np.ndarray, None]:
-    return np.lib.format.open_memmap(path, mode="r"), None
+    with np.errstate(over="raise"):  # a header may name a shape whose size no integer holds
+        return np.lib.format.open_memmap(path, mode="r"), None
 
 
 def _load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     # numpy leaves a file that it opened by itself to the garbage collector when it is no archive
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            # numpy would take it for a pickle, and say how to load that
             raise ValueError("the file is no .npz")
+        file.seek(0)
+        return _frames_and_times(np.load(file, allow_pickle=False))
+
+
+def _frames_and_times(archive: np.lib.npyio.NpzFile) -> tuple[np.ndarray, np.ndarray | None]:
+    with archive:
         names = [name for name in archive.files if name != "times"]
         if "frames" not in names and len(names) != 1:
             raise ValueError(f"an .npz needs an array named 'frames', or just one; it has {sorted(names)[:8]}")

@@ -1,0 +1,32 @@
+"""Which files are behind what a person names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from unreel.errors import ConfigError
+from unreel.inference.predict import find_files
+
+
+def test_what_a_pattern_of_the_shell_names_is_kept_whatever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "empty.mp4").mkdir()
+    (tmp_path / "link.mp4").symlink_to("nowhere")
+    (tmp_path / "notes.txt").touch()
+    named = sorted(tmp_path.iterdir())
+    assert find_files(named) == named
+
+
+def test_a_folder_gives_its_readable_files_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.mp4", "deep/a.PNG", "notes.txt", ".hidden.mp4"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert find_files([tmp_path]) == [tmp_path / "b.mp4", tmp_path / "deep" / "a.PNG"]
+
+
+def test_nothing_at_all_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "gone.mp4", tmp_path / "*.mp4"):
+        with pytest.raises(ConfigError, match="found none"):
+            find_files([path])
