@@ -55,5 +55,7 @@ def moving_dots(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"needs the measuring data in {SHARED_DATA.relative_to(SHARED_DATA.parents[2])} beside the checkout")
+        pytest.skip(
+            f"needs the measuring data in {SHARED_DATA.relative_to(SHARED_DATA.parents[2])} beside the checkout"
+        )
     return SHARED_DATA

@@ -59,9 +59,7 @@ def test_clip_is_checked_when_made(changes: dict, message: str) -> None:
 
 def test_repr_tells_shapes_and_never_pixels() -> None:
     clip = make_clip(3, label=torch.tensor(1))
-    assert repr(clip) == (
-        "Clip('a.mp4', frames=(3, 3, 4, 5) torch.uint8, times=0.000..0.080, targets={label: ()})"
-    )
+    assert repr(clip) == ("Clip('a.mp4', frames=(3, 3, 4, 5) torch.uint8, times=0.000..0.080, targets={label: ()})")
     assert "frames=(1, 3, 3, 4, 5) torch.uint8, lengths=[3]" in repr(collate([clip]))
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -130,8 +131,9 @@ def headline(out: str | Path) -> str:
 
 def _all(config: RunConfig, out: Path, console: Console) -> Run:
     out.mkdir(parents=True, exist_ok=True)
-    if config.data.cache_dir is None:
-        config = replace(config, data=replace(config.data, cache_dir=str((out / "cache").absolute())))
+    # absolute, since a resume may start from another folder
+    path, cache = str(Path(config.data.path).absolute()), config.data.cache_dir or str((out / "cache").absolute())
+    config = replace(config, data=replace(config.data, path=path, cache_dir=cache))
     manifest, report = survey(config, out, console)
     members = expand(config)
     if len(members) == 1:
@@ -204,7 +206,11 @@ def _controls(
 
 
 def _summary(runs: Sequence[Run]) -> dict[str, Any]:
-    """Every run's numbers, and mean and Student's interval over runs."""
+    """Every run's numbers, their mean, and Student's interval.
+
+    Runs of one fold share their test clips, so seeds are averaged first and the interval is over folds. Without folds
+    it is over seeds, and then says nothing of other clips.
+    """
     rows = []
     for run in runs:
         numbers = run.read_json("metrics.json")
@@ -213,14 +219,22 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
     monitor = f"val_{runs[0].task_type.monitor}"
     summary: dict[str, Any] = {"task": runs[0].config.task, "monitor": monitor, "runs": rows}
     if all("test" in row for row in rows):
-        summary["test"] = _means([row["test"] for row in rows])
-        controls = rows[0]["controls"]
-        summary["controls"] = {name: _means([row["controls"][name] for row in rows]) for name in controls}
+        folds = [row["fold"] for row in rows]
+        summary["test"] = _means([row["test"] for row in rows], folds)
+        summary["controls"] = {
+            name: _means([row["controls"][name] for row in rows], folds) for name in rows[0]["controls"]
+        }
     return summary
 
 
-def _means(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    return {
-        name: mean_interval([table[name]["value"] for table in tables]).to_json() | {"n": len(tables)}
-        for name in tables[0]
-    }
+def _means(
+    tables: Sequence[Mapping[str, Mapping[str, float]]], folds: Sequence[int | None]
+) -> dict[str, dict[str, float]]:
+    means = {}
+    for name in tables[0]:
+        by_fold: dict[int | None, list[float]] = {}
+        for table, fold in zip(tables, folds, strict=True):
+            by_fold.setdefault(fold, []).append(table[name]["value"])
+        several = [fmean(values) for values in by_fold.values()]
+        means[name] = mean_interval(several if len(several) > 1 else by_fold[folds[0]]).to_json() | {"n": len(tables)}
+    return means

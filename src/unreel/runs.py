@@ -55,8 +55,6 @@ class Run:
     def create(cls, folder: Path, config: RunConfig, labels: Sequence[str], frame_shape: Sequence[int]) -> Run:
         """Make the folder and write what is known before training."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = str(Path(config.data.path).absolute())  # a resume may start from another folder
-        config = replace(config, data=replace(config.data, path=path))
         run = cls(folder, config, tuple(labels), tuple(frame_shape))
         run.write_text("config.yaml", to_yaml(config))
         run.write_json("labels.json", list(labels))

@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 from unreel import experiment
 from unreel.config import RunConfig, to_yaml
 from unreel.runs import Run
-from unreel.training import StoppedError
-from unreel.training import fitting
+from unreel.training import StoppedError, fitting
 
 from tiny import tiny  # isort: skip
 

@@ -22,6 +22,7 @@ from unreel import experiment, inference, training
 from unreel.config import RunConfig
 from unreel.data import AugmentConfig, ManifestConfig, SamplingConfig, SplitConfig, load, split
 from unreel.inference import intervals
+from unreel.inference.intervals import mean_interval
 from unreel.models import EncoderConfig
 from unreel.runs import Run, load_manifest
 from unreel.training import features, fitting
@@ -170,6 +171,8 @@ def test_several_seeds_and_folds(dots: Path, tmp_path: Path) -> None:
     accuracies = [metrics(Run.load(tmp_path / "run" / name))["test"]["accuracy"]["value"] for name in names]
     assert summary["test"]["accuracy"]["value"] == pytest.approx(np.mean(accuracies))
     assert summary["test"]["accuracy"]["n"] == 4
+    over_folds = mean_interval([np.mean(accuracies[:2]), np.mean(accuracies[2:])])
+    assert summary["test"]["accuracy"]["low"] == pytest.approx(over_folds.low)
     assert summary["controls"].keys() == {"majority"}
     tested = [
         {example.path for example in Run.load(tmp_path / "run" / f"fold{fold}-seed5").splits().test} for fold in (0, 1)
