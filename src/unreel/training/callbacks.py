@@ -36,9 +36,15 @@ class SeedEveryStep(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed torch's generators."""
+        """Seed the generators that this process draws from.
+
+        torch.manual_seed would also note a seed, with a stack trace, for every kind of accelerator that is not there.
+        """
         step = trainer.fit_loop.total_batch_idx
-        torch.manual_seed(((self.seed * 1_000_003 + step) * 1_000_003 + trainer.global_rank) % 2**63)
+        seed = ((self.seed * 1_000_003 + step) * 1_000_003 + trainer.global_rank) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if pl_module.device.type != "cpu":
+            torch.manual_seed(seed)
 
 
 class KeepWeights(Callback):
