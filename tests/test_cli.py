@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +193,7 @@ def test_ctrl_c_outside_of_training_steps(
     unreel: Terminal, dots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments, **settings):
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "scan", interrupted)
     said = unreel("train", dots, "--out", tmp_path / "run", *TINY, status=130)
