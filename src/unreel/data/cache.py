@@ -108,6 +108,5 @@ def _write(path: Path, array: NDArray[np.generic]) -> None:
         with os.fdopen(handle, "wb") as file:
             np.save(file, array, allow_pickle=False)
         Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # not there any more where all went well
