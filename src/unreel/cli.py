@@ -20,6 +20,7 @@ from rich.console import Console
 
 from unreel import data, demo, experiment, inference, reports
 from unreel.config import RunConfig, build_parser, from_namespace, to_yaml
+from unreel.devices import leads
 from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
@@ -128,7 +129,7 @@ def train(arguments: Sequence[str], console: Console) -> None:
         out = Path(values.out) if values.out else _free_folder(Path("runs"), Path(config.data.path).stem or "run")
         with _told_how_to_go_on(out):
             experiment.fit(config, out, console)
-    if not experiment.leads():
+    if not leads():
         return
     console.print(experiment.headline(out), highlight=False)
     print(out / "report.html")

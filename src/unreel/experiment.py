@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from unreel import reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
 from unreel.data import ClipDataset, DataReport, Manifest, Splits, scan, split
+from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
@@ -62,11 +62,6 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
     """
     out = Path(out)
     return _all(load_run_config(out), out, console or Console(stderr=True))
-
-
-def leads() -> bool:
-    """Whether this process is the first of those that train together: the one that measures and writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def expand(config: RunConfig) -> dict[str, RunConfig]:
@@ -180,10 +175,11 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
 def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> tuple[Run, Best]:
     if (folder / "manifest.csv").is_file():
         run = Run.load(folder)
+        splits = run.splits()
     else:
         run = Run.create(folder, config, *look(config, manifest))
         run.write_splits(manifest, splits)
-    return run, training.fit(run, run.splits(), console, resume=True)
+    return run, training.fit(run, splits, console, resume=True)
 
 
 def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Console) -> Run | None:

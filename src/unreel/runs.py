@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from unreel.config import RunConfig, from_yaml, to_yaml
 from unreel.data import Manifest, Splits, as_segments, load, read_manifest, write_manifest
+from unreel.devices import leads
 from unreel.errors import RunError
 from unreel.models import CNNRNN, MODELS
 from unreel.tasks import TASKS, Task
@@ -129,6 +130,8 @@ class Run:
 
     def write_splits(self, manifest: Manifest, splits: Splits) -> None:
         """Store every example with its side."""
+        if not leads():
+            return
         examples = [replace(example, split=side) for side in SIDES for example in getattr(splits, side)]
         unfinished = self.folder / ".partial.manifest.csv"  # the suffix says how it is written
         write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), unfinished)
@@ -179,10 +182,12 @@ class Run:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file at once or not at all, whatever kills the process.
+    """Write a text file at once or not at all, whatever kills the process; of several that train together, the first.
 
     Names of files that are no UTF-8 are escaped, as they would be in JSON.
     """
+    if not leads():
+        return
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(text.encode("utf-8", "backslashreplace"))
     os.replace(partial, path)
