@@ -7,6 +7,7 @@ Shape letters: N clips, T frames, K outputs, M measured items (clips, or valid f
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,11 +208,14 @@ class Task(LightningModule, ABC):
             optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=0.9, nesterov=True)
         if self.optim.schedule == "constant":
             return {"optimizer": optimizer}
+        # a warm-up of exactly one step divides by zero in torch
+        one_step = math.isclose(self.optim.warmup * self.total_steps, 1.0)
+        warmup = 1.5 / self.total_steps if one_step else self.optim.warmup
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.optim.lr,
             total_steps=self.total_steps,
-            pct_start=self.optim.warmup,
+            pct_start=min(warmup, 1.0),
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
