@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
@@ -58,12 +56,3 @@ def write_moving_dots(folder: Path, clips: int = 24, frames: int = 6, size: int 
 @pytest.fixture
 def moving_dots(tmp_path: Path) -> Path:
     return write_moving_dots(tmp_path / "dots")
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    if not SHARED_DATA.is_dir():
-        pytest.skip(
-            f"needs the measuring data in {SHARED_DATA.relative_to(SHARED_DATA.parents[2])} beside the checkout"
-        )
-    return SHARED_DATA
