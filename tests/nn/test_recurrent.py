@@ -167,9 +167,7 @@ def test_what_cannot_be_is_refused():
         GRU(D, 0)
     with pytest.raises(ConfigError, match="dropout"):
         GRU(D, H, dropout=1.0)
-    with pytest.raises(ConfigError, match="nonlinearity"):
+    with pytest.raises(ConfigError, match="an activation must be one of tanh"):
         RNN(D, H, nonlinearity="sine")
     with pytest.raises(ValueError, match=r"x must be \(N, T, 4\), got \(2, 4\)"):
         LSTM(D, H)(torch.zeros(2, D))
-    with pytest.raises(ConfigError, match="impl='fast' needs a device"):
-        LSTM(D, H, impl="fast").to("meta")(torch.zeros(1, 2, D, device="meta"))

@@ -1,5 +1,16 @@
 """Layers in the manner of torch.nn: tensors and lengths in, tensors and a state out. They see no clip and no file."""
 
+from unreel.nn.conv_recurrent import (
+    ConvGRU1d,
+    ConvGRU2d,
+    ConvGRU3d,
+    ConvLSTM1d,
+    ConvLSTM2d,
+    ConvLSTM3d,
+    ConvRNN1d,
+    ConvRNN2d,
+    ConvRNN3d,
+)
 from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
@@ -10,6 +21,15 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "ConvGRU1d",
+    "ConvGRU2d",
+    "ConvGRU3d",
+    "ConvLSTM1d",
+    "ConvLSTM2d",
+    "ConvLSTM3d",
+    "ConvRNN1d",
+    "ConvRNN2d",
+    "ConvRNN3d",
     "FrameDifference",
     "Normalize",
     "PoolKind",

@@ -1,52 +1,29 @@
-"""The recurrence over time: a plain loop, and the same on PyTorch's fused kernels.
+"""The recurrence over time: one engine for vectors, series, images and volumes.
 
-`z_t = x_t·W + b + h_{t-1}·U`, then the cell's gates turn z_t and the state into the next state (`ops/cells.py`).
-Weights have this form whatever runs them, so a state dict never depends on the implementation. What this file is not:
-it holds no parameter, and knows one layer in one direction only.
+`z_t = x_t·W + b + h_{t-1}·U`, where · is a matrix product or a convolution (`ops/products.py`); then the cell's gates
+turn z_t and the state into the next state (`ops/cells.py`). This file holds the plain loop, and decides what runs in
+its place: `ops/fused.py`, which has the backward written by hand, or cuDNN (`ops/vendor.py`). Weights have this form
+whatever runs them, so a state dict never depends on it. What this file is not: it holds no parameter, and knows one
+layer in one direction only.
 
-Shape letters: N clips, T frames, D features in, H hidden features, G gates of the cell.
+Shape letters: N clips, T frames, S positions in space (none for vectors), D features in, H hidden features, G gates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from unreel.errors import ConfigError
-from unreel.ops import cells, valid
+from unreel.ops import valid
 from unreel.ops.cells import Cell, State
+from unreel.ops.products import Matrix, Product
+from unreel.ops.vendor import KERNELS, scan_vendor
+from unreel.ops.weights import Weights
 
 Impl = Literal["auto", "reference", "fast"]
-
-_KERNELS: dict[Cell, Callable[..., tuple[Tensor, ...]]] = {
-    cells.RNN_TANH: torch.rnn_tanh,
-    cells.RNN_RELU: torch.rnn_relu,
-    cells.LSTM: torch.lstm,
-    cells.GRU: torch.gru,
-}
-_FAST_DEVICES = ("cpu", "cuda")
-_FAR = 1e4  # a number that float16 holds, and at which a sigmoid is 1 to the last bit
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights of one recurrence.
-
-    Args:
-        kernel: W (D, G·H).
-        recurrent_kernel: U (H, G·H).
-        bias: b (G·H,), or None.
-        recurrent_bias: (H,) for the one gate that the cell names, or None.
-    """
-
-    kernel: Tensor
-    recurrent_kernel: Tensor
-    bias: Tensor | None = None
-    recurrent_bias: Tensor | None = None
 
 
 def scan(
@@ -56,63 +33,67 @@ def scan(
     state: State | None = None,
     lengths: Tensor | None = None,
     impl: Impl = "auto",
+    product: Product | None = None,
+    dropped: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """Run a cell over the frames of each clip.
 
     Args:
         cell: one of `ops.cells`.
-        x: (N, T, D), T ≥ 1.
+        x: (N, T, *S, D), T ≥ 1.
         weights: of the cell.
-        state: the state before the first frame, `cell.states` tensors (N, H); None for zeros.
+        state: the state before the first frame, `cell.states` tensors (N, *S', H); None for zeros.
         lengths: (N,) valid frames of each clip; None where all are valid.
-        impl: "reference" is the loop below and differentiable to any order. "fast" is PyTorch's fused kernel, on CPU
-            and CUDA; a second derivative through cuDNN raises. "auto" takes the fast one where it exists.
+        impl: "reference" is the loop below and differentiable to any order. "fast" has its backward written by hand;
+            a second derivative through it raises. "auto" takes the fast one where it exists.
+        product: how input and state are transformed; None for a matrix.
+        dropped: what h is multiplied by before each product with U, broadcast to (N, *S', H): recurrent dropout with
+            one mask for all frames. None for nothing.
 
     Returns:
-        out (N, T, H), zeros in the padding; the state after the last valid frame of each clip, tensors (N, H).
+        out (N, T, *S', H), zeros in the padding; the state after the last valid frame of each clip, (N, *S', H).
 
     Raises:
-        ConfigError: impl="fast" on a device without a fused kernel.
+        ConfigError: impl="fast" where no fast path exists.
     """
-    if state is None:
-        zeros = x.new_zeros(len(x), weights.recurrent_kernel.shape[0])
-        state = (zeros,) * cell.states
+    product = product or Matrix()
     if lengths is not None:
         x = valid.zero_padding(x, lengths)
-    return choose(impl, x.device)(cell, x, weights, state, lengths)
-
-
-def choose(impl: Impl, device: torch.device) -> Callable[..., tuple[Tensor, State]]:
-    """The implementation that `impl` means on `device`. The one place where that is decided.
-
-    Raises:
-        ConfigError: impl="fast" on a device without a fused kernel; an unknown impl.
-    """
-    if impl == "auto":
-        return scan_fast if device.type in _FAST_DEVICES else scan_reference
-    if impl == "reference":
-        return scan_reference
-    if impl != "fast":
-        raise ConfigError(f"impl must be 'auto', 'reference' or 'fast', got {impl!r}")
-    if device.type not in _FAST_DEVICES:
-        raise ConfigError(
-            f"impl='fast' needs a device among {', '.join(_FAST_DEVICES)}, got {device.type!r}; use impl='auto'"
-        )
-    return scan_fast
+    simple = isinstance(product, Matrix) and weights.peephole is None and weights.gains is None and dropped is None
+    if impl != "reference" and simple and cell in KERNELS and x.device.type in ("cpu", "cuda"):
+        start = state or (x.new_zeros(len(x), len(weights.recurrent_kernel)),) * cell.states
+        return scan_vendor(cell, x, weights, start, lengths)
+    return scan_reference(cell, product, x, weights, state, lengths, dropped)
 
 
 def scan_reference(
-    cell: Cell, x: Tensor, weights: Weights, state: State, lengths: Tensor | None
+    cell: Cell,
+    product: Product,
+    x: Tensor,
+    weights: Weights,
+    state: State | None,
+    lengths: Tensor | None,
+    dropped: Tensor | None,
 ) -> tuple[Tensor, State]:
     """The loop over time, one line an equation. Arguments and results as in `scan`, with zeros in the padding of x."""
-    zx = x @ weights.kernel
+    zx = product.project(x.flatten(0, 1), weights.kernel).unflatten(0, x.shape[:2])
+    if weights.gains is not None:
+        zx = normalize(zx.flatten(0, 1), weights.gains[0], len(cell.gates)).unflatten(0, x.shape[:2])
     if weights.bias is not None:
         zx = zx + weights.bias
-    bias = _recurrent_bias(cell, weights)
+    bias = weights.recurrent_bias_of(cell)
+
+    def recur(h: Tensor, gates: slice) -> Tensor:
+        zh = product.recur(h if dropped is None else h * dropped, product.gates(weights.recurrent_kernel, gates))
+        if weights.gains is not None:
+            gains = weights.gains[1].unflatten(0, (len(cell.gates), -1))[gates]
+            zh = normalize(zh, gains.flatten(), len(gains))
+        return zh if bias is None else zh + bias
+
+    state = state or zeros(cell, product, zx, weights)
     states = []
     for zx_t in zx.unbind(1):
-        zh_t = state[0] @ weights.recurrent_kernel
-        state = cell.step(zx_t, zh_t if bias is None else zh_t + bias, state)
+        state = cell.step(zx_t, recur, state, weights.peephole)
         states.append(state)
     series = [torch.stack(member, 1) for member in zip(*states, strict=True)]
     if lengths is None:
@@ -120,65 +101,21 @@ def scan_reference(
     return valid.zero_padding(series[0], lengths), tuple(valid.last(member, lengths) for member in series)
 
 
-def scan_fast(cell: Cell, x: Tensor, weights: Weights, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """The same on PyTorch's fused kernels. Arguments and results as in `scan_reference`."""
-    if lengths is not None and cell is cells.LSTM:
-        x, weights = _hold_cell_in_padding(x, weights, lengths)
-    parameters = _torch_parameters(cell, weights, x)
-    start = [member.unsqueeze(0) for member in state]
-    out, *end = _KERNELS[cell](
-        x,
-        start if cell.states > 1 else start[0],
-        parameters,
-        len(parameters) == 4,  # has biases
-        1,  # layers
-        0.0,  # dropout
-        torch.is_grad_enabled(),  # training: whether to keep what the backward needs
-        False,  # bidirectional
-        True,  # batch first
-    )
-    end = [member[0] for member in end]
-    if lengths is None:
-        return out, tuple(end)
-    return valid.zero_padding(out, lengths), (valid.last(out, lengths), *end[1:])
+def zeros(cell: Cell, product: Product, zx: Tensor, weights: Weights) -> State:
+    """The state before the first frame, `cell.states` tensors (N, *S', H), for zx (N, T, *S', G·H)."""
+    shape = (len(zx), *zx.shape[2:-1], product.hidden(weights.recurrent_kernel))
+    return (zx.new_zeros(shape, dtype=weights.recurrent_kernel.dtype),) * cell.states
 
 
-def _hold_cell_in_padding(x: Tensor, weights: Weights, lengths: Tensor) -> tuple[Tensor, Weights]:
-    """Make the c after T frames the c after the last valid one, which is the only c that the kernel returns.
+def normalize(z: Tensor, gain: Tensor, gates: int) -> Tensor:
+    """Each gate of each clip brought to mean 0 and variance 1 over space and features, then times its gain.
 
-    One more feature, 1 in the padding and 0 before it, opens the forget gate and shuts the input gate: far out on the
-    sigmoid these are exactly 1 and 0, and so are their derivatives 0. This spares packing, and is several times
-    faster than it on CPU; h needs no such help, because the kernel returns it for every frame.
+    Layer normalisation inside a recurrence, Ba, Kiros and Hinton (2016), equations 20 to 22, without their
+    normalisation of c; over space too, so that any size of image keeps its meaning.
+
+    Args:
+        z: (N, *S, G·H).
+        gain: (G·H,).
+        gates: G.
     """
-    hidden = len(weights.recurrent_kernel)
-    row = weights.kernel.new_zeros(1, weights.kernel.shape[1])
-    row[:, cells.LSTM.part("forget", hidden)] = _FAR
-    row[:, cells.LSTM.part("enter", hidden)] = -_FAR
-    padding = ~valid.mask(lengths, x.shape[1]).unsqueeze(-1)
-    held = replace(weights, kernel=torch.cat([weights.kernel, row]))
-    return torch.cat([x, padding.to(x.dtype)], -1), held
-
-
-def _recurrent_bias(cell: Cell, weights: Weights) -> Tensor | None:
-    """The recurrent bias of one gate as (G·H,), zero for the other gates."""
-    if weights.recurrent_bias is None or cell.recurrent_bias is None:
-        return None
-    hidden = len(weights.recurrent_bias)
-    part = cell.part(cell.recurrent_bias, hidden)
-    return torch.nn.functional.pad(weights.recurrent_bias, (part.start, len(cell.gates) * hidden - part.stop))
-
-
-def _torch_parameters(cell: Cell, weights: Weights, x: Tensor) -> list[Tensor]:
-    """The weights as torch.nn.LSTM and its kin name them: w_ih (G·H, D), w_hh (G·H, H), b_ih, b_hh (G·H,)."""
-    parameters = [weights.kernel.t(), weights.recurrent_kernel.t()]
-    if weights.bias is not None:
-        bias = _recurrent_bias(cell, weights)
-        parameters += [weights.bias, torch.zeros_like(weights.bias) if bias is None else bias]
-    if x.is_cuda:
-        # cuDNN wants all weights in one piece of memory in this order, and warns when it must make it.
-        flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
-        sizes = [parameter.numel() for parameter in parameters]
-        parameters = [
-            piece.view(parameter.shape) for piece, parameter in zip(flat.split(sizes), parameters, strict=True)
-        ]
-    return parameters
+    return functional.group_norm(z.movedim(-1, 1), gates, gain).movedim(1, -1)

@@ -1,0 +1,42 @@
+"""The weights of one recurrence, in the form that every implementation takes.
+
+Shape letters: D features in, H hidden features, G gates, K kernel sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from unreel.ops.cells import Cell
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one recurrence.
+
+    Args:
+        kernel: W (D, G·H); of a convolution (G·H, D, *K).
+        recurrent_kernel: U (H, G·H); of a convolution (G·H, H, *K).
+        bias: b (G·H,), or None.
+        recurrent_bias: (H,) for the one gate that the cell names, or None.
+        peephole: (3, H) of an LSTM, or None.
+        gains: (2, G·H), of the normalised x·W and h·U; None where nothing is normalised.
+    """
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor | None = None
+    recurrent_bias: Tensor | None = None
+    peephole: Tensor | None = None
+    gains: Tensor | None = None
+
+    def recurrent_bias_of(self, cell: Cell) -> Tensor | None:
+        """The recurrent bias of one gate as (G·H,), zero for the other gates."""
+        if self.recurrent_bias is None or cell.recurrent_bias is None:
+            return None
+        hidden = len(self.recurrent_bias)
+        part = cell.part(cell.recurrent_bias, hidden)
+        return functional.pad(self.recurrent_bias, (part.start, len(cell.gates) * hidden - part.stop))
