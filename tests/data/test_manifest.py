@@ -125,8 +125,28 @@ def test_rows_with_times_become_segments(tmp_path: Path) -> None:
     assert second == Example("b", (), (Segment(2, 3, "run"),))
     with pytest.raises(ManifestError, match="one group"):
         as_segments(read_manifest(table(tmp_path, "path,label,start,end,group\na,run,0,1,g\na,run,1,2,h\n")))
-    with pytest.raises(ManifestError, match="exactly one label"):
-        as_segments(read_manifest(table(tmp_path, "path,labels,start,end\na,run;jump,0,1\n")))
+
+
+def test_several_labels_hold_at_the_same_time(tmp_path: Path) -> None:
+    at_once = (Segment(0, 1, "run"), Segment(0, 1, "jump"))
+    for text in (
+        "path,labels,start,end\na,run;jump,0,1\na,run,2,3\n",
+        "path,label,start,end\na,run,0,1\na,run,2,3\na,jump,0,1\n",
+    ):
+        manifest = as_segments(read_manifest(table(tmp_path, text)))
+        assert manifest.examples == (Example("a", (), (*at_once, Segment(2, 3, "run"))),)
+        write_manifest(manifest, tmp_path / "again.csv")
+        assert as_segments(read_manifest(tmp_path / "again.csv")).examples == manifest.examples
+    with pytest.raises(ManifestError, match="twice"):
+        read_manifest(table(tmp_path, "path,label,start,end\na,run,0,1\na,run,0,1\n"))
+
+
+def test_a_time_without_a_label_is_unknown_and_no_class(tmp_path: Path) -> None:
+    manifest = as_segments(read_manifest(table(tmp_path, "path,label,start,end\na,run,0,1\na,,1,2\n")))
+    assert manifest.examples[0].segments == (Segment(0, 1, "run"), Segment(1, 2, ""))
+    assert manifest.classes == ("run",)
+    write_manifest(manifest, tmp_path / "again.csv")
+    assert as_segments(read_manifest(tmp_path / "again.csv")) == manifest
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).filter(

@@ -4,6 +4,7 @@ from unreel.data.cache import FrameCache
 from unreel.data.content import content_hash
 from unreel.data.dataset import Broken, ClipDataset
 from unreel.data.folders import from_folders, load
+from unreel.data.frame_labels import at_once, frame_times
 from unreel.data.loading import ClipLoader
 from unreel.data.manifest import (
     Example,
@@ -20,7 +21,7 @@ from unreel.data.sampling import SamplingConfig, choose, windows
 from unreel.data.scanning import scan
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
-from unreel.data.weights import class_weights, example_weights
+from unreel.data.weights import class_weights, example_weights, positive_weights
 
 __all__ = [
     "AugmentConfig",
@@ -39,13 +40,16 @@ __all__ = [
     "SplitConfig",
     "Splits",
     "as_segments",
+    "at_once",
     "augment",
     "choose",
     "class_weights",
     "content_hash",
     "example_weights",
+    "frame_times",
     "from_folders",
     "load",
+    "positive_weights",
     "preprocess",
     "read_manifest",
     "scan",

@@ -5,6 +5,8 @@
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
+Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
+
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
 """
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from unreel.data.frame_labels import labelled_beside
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
 from unreel.data.readers.images import is_image_name
 from unreel.errors import ManifestError
@@ -30,8 +33,8 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """The manifest of whatever `path` is.
 
     Args:
-        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder or zip of class
-            folders.
+        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
+            labels of their frames beside them; or a folder or zip of class folders.
         config: names of columns, and the pattern of groups.
 
     Raises:
@@ -44,6 +47,9 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
+        beside = labelled_beside(path, _files(path))
+        if beside is not None:
+            return grouped_by_path(beside, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
     elif path.suffix.lower() != ".zip":
@@ -62,9 +68,7 @@ def from_folders(root: str | Path) -> Manifest:
     """
     root = Path(root)
     if root.is_dir():
-        files = [PurePosixPath(path.relative_to(root).as_posix()) for path in _walk(root)]
-        examples = _examples(root, files)
-        return Manifest(root, examples)
+        return Manifest(root, _examples(root, _files(root)))
     try:
         with zipfile.ZipFile(root) as archive:
             files = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
@@ -75,6 +79,10 @@ def from_folders(root: str | Path) -> Manifest:
     examples = _examples(root, [file.relative_to(wrapper) for file in files])
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
+
+
+def _files(root: Path) -> list[PurePosixPath]:
+    return [PurePosixPath(path.relative_to(root).as_posix()) for path in _walk(root)]
 
 
 def _walk(root: Path) -> Iterable[Path]:

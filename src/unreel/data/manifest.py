@@ -17,7 +17,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,10 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Segment:
-    """A label in time: from `start`, inclusive, to `end`, exclusive, in seconds of the source."""
+    """A label in time: from `start`, inclusive, to `end`, exclusive, in seconds of the source.
+
+    Of the frames of a segment whose label is empty nothing is known.
+    """
 
     start: float
     end: float
@@ -87,12 +90,21 @@ class Example:
 class Manifest:
     """Examples and the folder that their paths start from.
 
+    Args:
+        root: the folder.
+        examples: the clips.
+        heads: names of all labels that a frame can have, where the data itself says which there are; each of them holds
+            or does not hold, whatever the others do. Empty where labels are whatever the examples have.
+        broken: path and reason of clips that are no examples, since their labels cannot be used.
+
     Raises:
         ManifestError: two examples have one key.
     """
 
     root: Path
     examples: tuple[Example, ...]
+    heads: tuple[str, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -141,7 +153,7 @@ class ManifestConfig:
 
 def labels_of(example: Example) -> tuple[str, ...]:
     """All labels of an example: of the whole clip, then of its segments, as often as they stand there."""
-    return (*example.labels, *(segment.label for segment in example.segments))
+    return (*example.labels, *(segment.label for segment in example.segments if segment.label))
 
 
 def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
@@ -156,18 +168,13 @@ def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Man
             stands there twice, or there are no rows.
     """
     path, config = Path(path), config or ManifestConfig()
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: expected a table in UTF-8, {error}: save it as UTF-8") from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    rows = list(_jsonl_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _table_rows(path, text))
+    text = table_text(path)
+    rows = list(_jsonl_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else table_rows(path, text))
     if not rows:
         raise ManifestError(f"{path}: expected at least one row below the header, found none")
     label = _check_columns(path, {column: None for _, row in rows for column in row}, config)
-    examples = tuple(_example(f"{path}, line {line}", row, label, config.group_column) for line, row in rows)
-    return grouped_by_path(Manifest(path.parent, examples), config.group_from)
+    examples = [_example(f"{path}, line {line}", row, label, config.group_column) for line, row in rows]
+    return grouped_by_path(Manifest(path.parent, _one_row_each(examples)), config.group_from)
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
@@ -221,10 +228,11 @@ def grouped_by_path(manifest: Manifest, pattern: str | None) -> Manifest:
 def as_segments(manifest: Manifest) -> Manifest:
     """All rows of one path as one example: rows with `start` or `end` become segments, the others label the whole.
 
-    A missing start is 0, a missing end is infinite. Rows keep their order.
+    A missing start is 0, a missing end is infinite. Rows keep their order. A row with several labels gives a segment
+    for each; one with a time and no label says that nothing is known there.
 
     Raises:
-        ManifestError: rows of one path differ in group, split or view, or one with a time has not exactly one label.
+        ManifestError: rows of one path differ in group, split or view.
     """
     rows: dict[str, list[Example]] = {}
     for example in manifest.examples:
@@ -243,15 +251,48 @@ def _join(path: str, rows: Sequence[Example]) -> Example:
         segments.extend(row.segments)
         if row.start is None and row.end is None:
             labels.extend(row.labels)
-        elif len(row.labels) == 1:
-            end = math.inf if row.end is None else row.end
-            segments.append(Segment(row.start or 0.0, end, row.labels[0]))
         else:
-            raise ManifestError(f"a label in time needs exactly one label, {row.key} has {list(row.labels)}")
+            end = math.inf if row.end is None else row.end
+            segments.extend(Segment(row.start or 0.0, end, label) for label in row.labels or ("",))
     return replace(rows[0], labels=tuple(labels), segments=tuple(segments), start=None, end=None)
 
 
-def _table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _one_row_each(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Rows that give one part of a file several labels, joined: `a.mp4,0,2,rain` and `a.mp4,0,2,wind`."""
+    joined: dict[Example, int] = {}
+    kept: list[Example] = []
+    for example in examples:
+        part = replace(example, labels=())
+        place = joined.get(part)
+        timed = example.start is not None or example.end is not None
+        if place is None or not timed or not kept[place].labels or not set(example.labels) - set(kept[place].labels):
+            joined.setdefault(part, len(kept))
+            kept.append(example)
+        else:
+            kept[place] = replace(part, labels=tuple(dict.fromkeys((*kept[place].labels, *example.labels))))
+    return tuple(kept)
+
+
+def table_text(path: Path) -> str:
+    """The text of a table.
+
+    Raises:
+        ManifestError: it cannot be read, or is not in UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: expected a table in UTF-8, {error}: save it as UTF-8") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of the line, and cells by column, of every row below the header of a table.
+
+    Raises:
+        ManifestError: a row does not fit the header.
+    """
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",\t;", key=header.count))
     try:
@@ -316,9 +357,7 @@ def _example(where: str, row: Mapping[str, Any], label: str | None, group_column
     split = _text(row.get("split"))
     if split is not None and split.lower() not in SPLIT_NAMES:
         raise ManifestError(f"{where}: split must be one of {sorted(SPLIT_NAMES)} or empty, found {split!r}")
-    start, end = _seconds(where, "start", row.get("start")), _seconds(where, "end", row.get("end"))
-    if end is not None and end <= (start or 0.0):
-        raise ManifestError(f"{where}: end must be greater than start, found start={start} end={end}")
+    start, end = read_span(where, row)
     return Example(
         path=path.replace("\\", "/"),
         labels=() if label is None else _labels(where, row.get(label), several=label == "labels"),
@@ -328,6 +367,18 @@ def _example(where: str, row: Mapping[str, Any], label: str | None, group_column
         split=None if split is None else SPLIT_NAMES[split.lower()],
         view=_text(row.get("view")),
     )
+
+
+def read_span(where: str, row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """`start` and `end` of a row in seconds, None where a cell is empty.
+
+    Raises:
+        ManifestError: a cell holds no seconds, or the end does not come after the start.
+    """
+    start, end = _seconds(where, "start", row.get("start")), _seconds(where, "end", row.get("end"))
+    if end is not None and end <= (start or 0.0):
+        raise ManifestError(f"{where}: end must be greater than start, found start={start} end={end}")
+    return start, end
 
 
 def _labels(where: str, cell: Any, several: bool) -> tuple[str, ...]:

@@ -60,7 +60,10 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
     identical = _identical(manifest.root, paths)
     classes = _classes(manifest.examples)
     return DataReport(
-        files=tuple(one.file for one in ordered),
+        files=(
+            *(one.file for one in ordered),
+            *(FileReport(path, reason=reason) for path, reason in manifest.broken.items()),
+        ),
         classes=classes,
         small=tuple(name for name, count in classes.items() if count < FEW),
         identical=identical,

@@ -41,23 +41,21 @@ class SplitConfig:
     Args:
         val: share of all clips to choose the best epoch by. Where the manifest states a split without it, the share
             of train's clips that is taken from train.
-        test: share of clips to be measured on; without folds and without a split in the manifest.
+        test: share of clips to be measured on; without folds and without a split in the manifest. None: 0.15, and of
+            films with labels in time 0.2, so that four fifths of the films are there to learn from and to choose by.
         folds: 0, or the number of folds, at least 2.
         fold: the fold that is the test side, from 0; None where none is chosen yet (one run for each).
         seed: draws among equally good divisions.
     """
 
     val: float = 0.15
-    test: float = 0.15
+    test: float | None = None
     folds: int = 0
     fold: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            raise ConfigError(
-                f"val and test must be shares from 0, together below 1, got val={self.val} test={self.test}"
-            )
+        _check_shares(self.val, self.test or 0.0)
         if self.folds == 1 or self.folds < 0:
             raise ConfigError(f"folds must be 0 (none) or at least 2, got {self.folds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -109,7 +107,9 @@ def split(manifest: Manifest, config: SplitConfig | None = None) -> Splits:
         rest = _carve(examples, groups, fold != config.fold, config.val * config.folds / (config.folds - 1), config)
         sides = np.where(fold == config.fold, SIDES.index("test"), rest)
     else:
-        sides = _deal(examples, groups, (1 - config.val - config.test, config.val, config.test), config.seed)
+        test = _test_share(examples) if config.test is None else config.test
+        _check_shares(config.val, test)
+        sides = _deal(examples, groups, (1 - config.val - test, config.val, test), config.seed)
     train, val, test = (
         tuple(replace(example, split=name) for example, side in zip(examples, sides, strict=True) if side == number)
         for number, name in enumerate(SIDES)
@@ -117,6 +117,15 @@ def split(manifest: Manifest, config: SplitConfig | None = None) -> Splits:
     splits = Splits(train, val, test)
     _check_labels(splits)
     return splits
+
+
+def _check_shares(val: float, test: float) -> None:
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ConfigError(f"val and test must be shares from 0, together below 1, got val={val} test={test}")
+
+
+def _test_share(examples: Sequence[Example]) -> float:
+    return 0.2 if any(example.segments for example in examples) else 0.15
 
 
 def _groups(examples: Sequence[Example], same: Sequence[str]) -> NDArray[np.int64]:

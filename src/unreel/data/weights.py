@@ -1,6 +1,6 @@
 """Weights against class imbalance: of classes in the loss, or of examples in the order of training.
 
-Shape letters: N examples, K classes.
+Shape letters: N examples, T frames, K classes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,24 @@ def class_weights(examples: Sequence[Example], classes: Sequence[str]) -> Tensor
     present = counts > 0
     weights = counts.sum() / (present.sum() * counts)
     return torch.where(present, weights, 1.0).float()
+
+
+def positive_weights(frames: Sequence[Tensor], most: float = 20.0) -> Tensor:
+    """Weight of the frames in which each label holds, (K,) float32: frames without it over frames with it.
+
+    Both kinds then weigh alike in the loss of a label. A label that always or never holds weighs 1: there is nothing to
+    balance.
+
+    Args:
+        frames: for each film (T, K), 1 where a label holds, 0 where it does not, negative where nothing is known.
+        most: no weight is above this or below its inverse, so that a label of a handful of frames does not drown the
+            others: 20 means that labels rarer than one frame in 21 count as if they were that frequent.
+    """
+    known = torch.cat([film[(film >= 0).all(-1)] for film in frames]).double()
+    positive = known.sum(0)
+    negative = len(known) - positive
+    weights = (negative / positive.clamp_min(1)).clamp(1 / most, most)
+    return torch.where((positive > 0) & (negative > 0), weights, 1.0).float()
 
 
 def example_weights(examples: Sequence[Example], classes: Sequence[str]) -> Tensor:
