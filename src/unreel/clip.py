@@ -1,4 +1,4 @@
-"""Clip and ClipBatch: the one thing that flows from readers to tasks.
+"""Clip and ClipBatch: the one thing that flows from readers to tasks; LongClip, where it is too long to be held.
 
 What this file is not: it knows no file, no label name and no model. Models, layers and ops never see it; they take
 the tensors inside.
@@ -8,7 +8,7 @@ Shape letters: N clips, T frames, `*frame` one frame: (C, H, W) pixels, (D,) fea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -130,6 +130,121 @@ class ClipBatch:
             f"ClipBatch(frames={tuple(self.frames.shape)} {self.frames.dtype}, "
             f"lengths={self.lengths.tolist()}{views}, targets={_shapes(self.targets)})"
         )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LongClip:
+    """One clip whose frames stay where they are, and are read a chunk at a time.
+
+    Args:
+        whole: all that is known of the clip but its frames, as a batch of one clip whose frames are (1, T, 0).
+        chunk: frames in a chunk; the last one may have fewer.
+        frames: chunk index to frames (t, *frame), read at that moment, as often as it is asked.
+        device: where `read` puts the frames.
+        listeners: each is called with the index of every chunk that was read: for progress.
+
+    Raises:
+        ValueError: `whole` is not one clip, or has frames in it, or chunk is below 1.
+    """
+
+    whole: ClipBatch
+    chunk: int
+    frames: Callable[[int], Tensor]
+    device: torch.device | str = "cpu"
+    listeners: list[Callable[[int], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.whole.frames.shape)
+        if len(shape) != 3 or shape[0] != 1 or shape[2] != 0:
+            raise ValueError(f"a long clip is one clip with frames of (1, T, 0), got {shape}")
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1 frame, got {self.chunk}")
+
+    @property
+    def key(self) -> str:
+        """The clip's key."""
+        return self.whole.keys[0]
+
+    @property
+    def chunks(self) -> int:
+        """How many there are."""
+        return -(-self.whole.frames.shape[1] // self.chunk)
+
+    def read(self, index: int) -> Tensor:
+        """Frames (1, t, *frame) of a chunk, on `device`.
+
+        Raises:
+            ReadError: they cannot be read.
+        """
+        frames = self.frames(index).unsqueeze(0).to(self.device)
+        for listener in self.listeners:
+            listener(index)
+        return frames
+
+    def cut(self, index: int) -> ClipBatch:
+        """A chunk as an ordinary batch of one clip, on `device`; its key says from when to when, in seconds.
+
+        Raises:
+            ReadError: its frames cannot be read.
+            ValueError: a target does not have one row a frame.
+        """
+        whole, begin = self.whole, index * self.chunk
+        place = slice(begin, begin + self.chunk)
+        for name, target in whole.targets.items():
+            if target.shape[:2] != whole.frames.shape[:2]:
+                raise ValueError(f"target {name!r} of {self.key!r} must have a row a frame, got {tuple(target.shape)}")
+        frames, times = self.read(index), whole.times[:, place]
+        return ClipBatch(
+            frames=frames,
+            lengths=torch.full((1,), frames.shape[1], device=whole.lengths.device),
+            times=times,
+            keys=(f"{self.key}@{float(times[0, 0]):.3f}-{float(times[0, -1]):.3f}",),
+            views=None if whole.views is None else whole.views[:, place],
+            targets={name: target[:, place] for name, target in whole.targets.items()},
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> LongClip:
+        """The same clip with its tensors, and every chunk that is read from now on, on `device`."""
+        return replace(self, whole=self.whole.to(device, non_blocking), device=device)
+
+    def __repr__(self) -> str:
+        return f"LongClip({self.key!r}, {self.chunks} chunks of {self.chunk} frames, {self.whole!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A piece of a clip, to be learned from after the piece before it.
+
+    Args:
+        clip: a batch of one clip, as any other.
+        begins: whether it is its clip's first piece.
+        ends: whether it is the last.
+    """
+
+    clip: ClipBatch
+    begins: bool
+    ends: bool
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Chunk:
+        """The same chunk with every tensor on `device`."""
+        return replace(self, clip=self.clip.to(device, non_blocking))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Stands where a clip or chunk could not be read: it counts as a step, and teaches nothing.
+
+    Args:
+        key: of the clip.
+        reason: why, one line.
+    """
+
+    key: str
+    reason: str
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Missing:
+        """Itself."""
+        return self
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:

@@ -68,6 +68,11 @@ class TrainingConfig:
         patience: stop when validation has not improved for so many epochs; None trains to the end.
         gradient_clip: largest norm of the gradient; None leaves it.
         accumulate: batches whose gradients are summed before a step.
+        through_time: how the gradient goes back through a clip. `whole`: all frames are held, with all that the model
+            makes of them. `recompute`: the same gradient, but frames are read a chunk at a time and every chunk is
+            computed a second time. `truncated`: a step for each chunk; the state goes on into the next chunk, the
+            gradient does not. Both long ways take one clip a batch and never hold all of its frames.
+        chunk: frames in a chunk, in both long ways and wherever a long clip is only run through the model.
         control: also train and measure the same CNN without recurrence, frame by frame.
         checkpoint_minutes: time between two saves within an epoch, beside the one after each epoch.
         accelerator: Lightning's: auto, cpu, gpu ...
@@ -82,6 +87,8 @@ class TrainingConfig:
     patience: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
+    through_time: Literal["whole", "recompute", "truncated"] = "whole"
+    chunk: int = 16
     control: bool = True
     checkpoint_minutes: float = 5.0
     accelerator: str = "auto"
@@ -93,6 +100,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.accumulate < 1:
             raise ConfigError(f"epochs and accumulate must be ≥ 1, got {self.epochs} and {self.accumulate}")
+        if self.chunk < 1:
+            raise ConfigError(f"training.chunk must be at least 1 frame, got {self.chunk}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ class RunConfig:
 
     Args:
         task: what an output means: classify (one class a clip), multilabel (any number of classes a clip), tag (a class
-            a frame) or regress (numbers).
+            a frame, or whatever labels a frame has if they overlap: it then becomes multitag), multitag (any number of
+            classes a frame) or regress (numbers).
         data: the clips.
         model: the model; `model.name` is a key of `MODELS`.
         optim: the optimiser and loss settings.
@@ -125,6 +135,34 @@ class RunConfig:
             raise ConfigError(f"model.name must be one of {', '.join(MODELS)}, got {self.model.name!r}")
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+        if self.training.through_time != "whole":
+            self._check_through_time()
+
+    def _check_through_time(self) -> None:
+        """Refuse what cannot be done a chunk at a time, with what to do instead."""
+        way, data, training = self.training.through_time, self.data, self.training
+        refused = {
+            f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
+                TASKS[self.task].readout != "frame"
+            ),
+            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
+                not self.model.causal
+            ),
+            f"it takes one clip a batch, got data.batch_size {data.batch_size}; set data.batch_size 1, and "
+            f"training.accumulate {data.batch_size} for as many clips a step": data.batch_size != 1,
+            f"frames are read as they are needed, got data.cache {data.cache}; set data.cache none": (
+                data.cache != "none"
+            ),
+            "drawing clips by weight gives every epoch another number of chunks; set data.balance loss": (
+                way == "truncated" and data.balance == "sampler"
+            ),
+            "it trains in one process; set training.devices 1 and training.nodes 1": (
+                training.nodes > 1 or training.devices not in (1, "1", "auto")
+            ),
+        }
+        for reason, applies in refused.items():
+            if applies:
+                raise ConfigError(f"training.through_time {way}: {reason}")
 
 
 def build_parser(prog: str) -> ConfigParser:

@@ -1,4 +1,4 @@
-"""ClipDataset: (epoch, index) -> Clip. Opens, samples, preprocesses, augments, and asks for the targets.
+"""ClipDataset: (epoch, index) -> Clip, or an open Film. Opens, samples, preprocesses, augments, asks for targets.
 
 All randomness of a clip comes from (seed, epoch, key), so it is the same in every process and after every resume.
 A file that cannot be read becomes a `Broken`, a value like another, and stops nothing.
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch.utils.data import Dataset
 
 from unreel.clip import Clip
 from unreel.data.cache import FrameCache
+from unreel.data.films import Film
 from unreel.data.manifest import Example
 from unreel.data.readers import open_source
 from unreel.data.sampling import SamplingConfig, choose, within
@@ -101,10 +104,63 @@ class ClipDataset(Dataset[Clip | Broken]):
             self._check_fit(example, frames)
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
-        if self.training and self.augment is not None:
-            frames = augment(frames, self.augment, self._seed("augment", epoch, example))
+        frames = self._change(epoch, example, frames)
         targets = {} if self.encode_targets is None else self.encode_targets(example, times)
         return Clip(frames=frames, times=times, key=example.key, targets=targets)
+
+    def open(self, epoch: int, index: int, chunk: int) -> Film | Broken:
+        """An example as an open film, for clips too long to be held: the same frames as those of `self[epoch, index]`.
+
+        Neither cache nor memory takes part. Whatever the film's chunks are asked for, and how often, they are augmented
+        alike.
+
+        Args:
+            epoch: of the place.
+            index: of the example.
+            chunk: frames that are read at a time.
+        """
+        example = self.examples[index]
+        path = self.root / example.path
+        with ExitStack() as on_error:
+            try:
+                source = on_error.enter_context(open_source(path))
+                inside = self._inside(path, source.times, example)
+            except ReadError as error:
+                return Broken(example.key, example.path, error.reason)
+            chosen = inside[self._choose(epoch, example, len(inside))]
+            targets = {} if self.encode_targets is None else self.encode_targets(example, source.times[chosen])
+            on_error.pop_all()
+            return Film(
+                example.key,
+                source,
+                chosen,
+                chunk,
+                partial(self._prepare, example),
+                partial(self._change, epoch, example),
+                targets,
+            )
+
+    def count(self, index: int) -> int | Broken:
+        """How many frames of an example are taken, the same in every epoch; its file is opened, no frame read."""
+        example = self.examples[index]
+        path = self.root / example.path
+        try:
+            with open_source(path) as source:
+                inside = self._inside(path, source.times, example)
+        except ReadError as error:
+            return Broken(example.key, example.path, error.reason)
+        return len(choose(len(inside), self.sampling))
+
+    def _prepare(self, example: Example, frames: Tensor) -> Tensor:
+        frames = preprocess(frames, self.preprocess)
+        self._check_fit(example, frames)
+        return frames
+
+    def _change(self, epoch: int, example: Example, frames: Tensor) -> Tensor:
+        """What is random in training; the seed alone decides, so that all parts of a clip are changed alike."""
+        if not self.training or self.augment is None:
+            return frames
+        return augment(frames, self.augment, self._seed("augment", epoch, example))
 
     def _frames(self, epoch: int, index: int, example: Example) -> tuple[Tensor, Tensor]:
         """The chosen frames (T, *frame), preprocessed, and their times."""

@@ -81,6 +81,11 @@ class CNNRNNConfig:
         if self.pool != "mean":
             raise ConfigError(f"recurrence='none' averages over frames: set pool='mean', got {self.pool!r}")
 
+    @property
+    def causal(self) -> bool:
+        """Whether what is said of a frame does not depend on frames after it."""
+        return not self.bidirectional
+
     def control(self) -> CNNRNNConfig:
         """The per-frame control of this model: the same encoder on single frames, without any knowledge of time."""
         return CNNRNNConfig(
