@@ -3,6 +3,8 @@
 from unreel.data.cache import FrameCache
 from unreel.data.content import content_hash
 from unreel.data.dataset import Broken, ClipDataset
+from unreel.data.film_loading import FilmLoader
+from unreel.data.films import Film
 from unreel.data.folders import from_folders, load
 from unreel.data.frame_labels import at_once, frame_times
 from unreel.data.loading import ClipLoader
@@ -31,6 +33,8 @@ __all__ = [
     "DataReport",
     "Example",
     "FileReport",
+    "Film",
+    "FilmLoader",
     "FrameCache",
     "Manifest",
     "ManifestConfig",

@@ -15,6 +15,7 @@ What this file is not: it never unpickles; an array of objects is an error.
 
 from __future__ import annotations
 
+import mmap
 import struct
 import tokenize
 import zipfile
@@ -74,6 +75,7 @@ class ArraySource(Closing):
         if not 2 <= array.ndim <= 4 or 0 in array.shape:
             raise ReadError(path, f"expected (T, D), (T, H, W) or (T, C, H, W), none of them 0, got {array.shape}")
         self._array: np.ndarray | None = _channels_first(array)
+        self._map = array.base if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
         self._length, *shape = self._array.shape
         self.frame_shape: tuple[int, ...] = tuple(shape)
         self.times = torch.arange(self._length, dtype=torch.float64) if times is None else self._check(times)
@@ -92,11 +94,15 @@ class ArraySource(Closing):
         if self._array is None:
             raise ReadError(self._path, "expected an open array, this one was closed")
         kept = self._array.dtype in (np.uint8, np.bool_)
-        return torch.from_numpy(self._array[checked].astype(np.uint8 if kept else np.float32))
+        frames = self._array[checked].astype(np.uint8 if kept else np.float32, copy=False)
+        if self._map is not None:
+            # what was read stays in the system's cache, but is no longer counted as this process's memory
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return torch.from_numpy(frames)
 
     def close(self) -> None:
         """Unmap the file."""
-        self._array = None
+        self._array = self._map = None
 
     def _check(self, times: np.ndarray) -> Tensor:
         if times.shape != (self._length,) or times.dtype.kind not in "uif" or not np.isfinite(times).all():
