@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unreel.clip import ClipBatch
-from unreel.data import ClipDataset, ClipLoader, Example
+from unreel.clip import ClipBatch, LongClip
+from unreel.config import RunConfig
+from unreel.data import ClipDataset, ClipLoader, Example, FilmLoader
+from unreel.errors import ReadError
 from unreel.runs import Run
 from unreel.tasks import Task
+
+WHOLE_FRAMES = 256
+"""A clip of more frames than this is not run through a causal model at once."""
 
 
 def nothing(example: Example, times: Tensor) -> Mapping[str, Tensor]:
@@ -26,8 +32,11 @@ def build_loader(
     examples: Sequence[Example],
     root: Path,
     encode_targets: Callable[[Example, Tensor], Mapping[str, Tensor]],
-) -> ClipLoader:
-    """A loader that treats clips as the run's validation clips were treated: same frames, same preprocessing."""
+) -> ClipLoader | FilmLoader:
+    """A loader that treats clips as the run's validation clips were treated: same frames, same preprocessing.
+
+    Clips come in batches, or, where one of them is too long to be held, each by itself and a chunk at a time.
+    """
     data = run.config.data
     dataset = ClipDataset(
         examples,
@@ -39,15 +48,38 @@ def build_loader(
         seed=run.config.seed,
         training=False,
     )
+    if streams(run.config, dataset):
+        return FilmLoader(dataset, run.config.training.chunk)
     return ClipLoader(dataset, data.batch_size, data.workers, shared=False)
 
 
-def outputs_of(task: Task, loader: ClipLoader, device: torch.device) -> Iterator[tuple[ClipBatch, Tensor]]:
-    """Batches and the task's outputs for them, both on the CPU."""
+def streams(config: RunConfig, dataset: ClipDataset) -> bool:
+    """Whether clips go through the model a chunk at a time, with its state carried on.
+
+    They do if the model learned so; or if it can, being causal, and a clip has more than `WHOLE_FRAMES` frames.
+    """
+    if config.training.through_time != "whole":
+        return True
+    sampling = config.data.sampling
+    if not config.model.causal or (sampling.policy != "all" and sampling.frames <= WHOLE_FRAMES):
+        return False
+    counts = (dataset.count(index) for index in range(len(dataset)))
+    return any(isinstance(count, int) and count > WHOLE_FRAMES for count in counts)
+
+
+def outputs_of(task: Task, loader: ClipLoader | FilmLoader, device: torch.device) -> Iterator[tuple[ClipBatch, Tensor]]:
+    """Batches and the task's outputs for them, both on the CPU; those of long clips without their frames."""
     task = task.to(device).eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), closing(loader):
         for batch in loader:
-            yield batch, task(batch.to(device)).cpu()
+            if isinstance(batch, ClipBatch):
+                yield batch, task(batch.to(device)).cpu()
+            elif isinstance(batch, LongClip):
+                try:
+                    outputs = task(batch.to(device)).cpu()
+                except ReadError:  # the loader lists it
+                    continue
+                yield batch.whole, outputs
     task.cpu()
 
 
