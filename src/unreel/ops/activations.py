@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from unreel.errors import ConfigError
 
@@ -38,8 +37,8 @@ ACTIVATIONS = {
     "sigmoid": Activation(torch.sigmoid, lambda y: y * (1 - y)),
     "relu": Activation(torch.relu, lambda y: (y > 0).to(y.dtype)),
     "linear": Activation(lambda x: x, torch.ones_like),
-    # Keras 3 and torch.nn.Hardsigmoid: relu6(x + 3) / 6
-    "hard_sigmoid": Activation(functional.hardsigmoid, lambda y: _inside(y) / 6),
+    # Keras 3 and torch.nn.Hardsigmoid, whose own gradient has float32 precision even in float64: relu6(x + 3) / 6
+    "hard_sigmoid": Activation(lambda x: ((x + 3) / 6).clamp(0, 1), lambda y: _inside(y) / 6),
     # Keras up to 2.x, and so the older tutorials: 0.2·x + 0.5, cut at 0 and 1
     "hard_sigmoid_keras2": Activation(lambda x: (0.2 * x + 0.5).clamp(0, 1), lambda y: _inside(y) * 0.2),
 }

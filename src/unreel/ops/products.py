@@ -1,25 +1,23 @@
 """How a recurrence transforms input and state: a matrix, or a convolution of rank 1, 2 or 3.
 
-Both have two methods of the same shape, so cells and scan do not know which they run on. Features lie in the last axis
+Both have methods of the same shape, so cells and scan do not know which they run on. Features lie in the last axis
 throughout, (N, *S, D): for a convolution this is the memory order that CPUs and tensor cores convolve fastest.
-What this file is not: it knows no gate and no time.
+What this file is not: it knows no gate; the arithmetic of the convolutions is in `ops/convolve.py`.
 
 Shape letters: N clips, T frames, S positions in space, D features in, H hidden features, G gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional
 
-from unreel.errors import ConfigError
+from unreel.ops.convolve import Sides, convolve, packed, same
 
 Padding = Literal["same", "valid"]
-Sides = tuple[tuple[int, int], ...]
-"""Zeros before and after, for each axis of space."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,15 @@ class Matrix:
     def recur(self, h: Tensor, kernel: Tensor) -> Tensor:
         """State to gates: (N, H) to (N, G·H)."""
         return h @ kernel
+
+    def inputs(self, x: Tensor, kernel: Tensor) -> Callable[[int], Tensor]:
+        """x (N, T, D) to a function from step to x_t·W (N, G·H): all products at once."""
+        n, t = x.shape[:2]
+        return (x.transpose(0, 1).flatten(0, 1) @ kernel).unflatten(0, (t, n)).__getitem__
+
+    def space(self, space: tuple[int, ...], kernel: Tensor) -> tuple[int, ...]:
+        """S' for an input of size S: nothing."""
+        return ()
 
     def hidden(self, recurrent_kernel: Tensor) -> int:
         """H."""
@@ -75,6 +82,19 @@ class Convolution:
         """State to gates: (N, *S', H) to (N, *S', G·H)."""
         return convolve(h, kernel, same(kernel.shape[2:]), (1,) * self.rank, (1,) * self.rank)
 
+    def inputs(self, x: Tensor, kernel: Tensor) -> Callable[[int], Tensor]:
+        """x (N, T, *S, D) to a function from step to x_t ∗ W (N, *S', G·H): one at a time, while it is in cache."""
+        return lambda step: self.project(packed(x[:, step]), kernel)
+
+    def space(self, space: tuple[int, ...], kernel: Tensor) -> tuple[int, ...]:
+        """S' for an input of size S."""
+        sides = self.sides(space, kernel.shape[2:])
+        sizes = zip(space, kernel.shape[2:], sides, self.stride, self.dilation, strict=True)
+        return tuple(
+            (size + sum(zeros) - (width - 1) * dilation - 1) // stride + 1
+            for size, width, zeros, stride, dilation in sizes
+        )
+
     def hidden(self, recurrent_kernel: Tensor) -> int:
         """H."""
         return recurrent_kernel.shape[1]
@@ -100,37 +120,6 @@ class Convolution:
 
 
 Product = Matrix | Convolution
-
-_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
-
-
-def same(kernel: tuple[int, ...], dilation: tuple[int, ...] | None = None) -> Sides:
-    """Zeros that keep a size at stride 1: half before, half after, the odd one after."""
-    reach = [(width - 1) * step for width, step in zip(kernel, dilation or (1,) * len(kernel), strict=True)]
-    return tuple((total // 2, total - total // 2) for total in reach)
-
-
-def convolve(x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
-    """torch's convolution with features in the last axis: (N, *S, D) to (N, *S', F).
-
-    Raises:
-        ConfigError: the kernel is larger than the padded input.
-    """
-    for axis, (size, width, (before, after), step) in enumerate(
-        zip(x.shape[1:-1], kernel.shape[2:], sides, dilation, strict=True)
-    ):
-        if size + before + after < (width - 1) * step + 1:
-            raise ConfigError(
-                f"a kernel of {width} with dilation {step} does not fit axis {axis} of an input of "
-                f"{tuple(x.shape[1:-1])}, padded by {before} and {after}; use padding='same', or larger frames"
-            )
-    x = x.movedim(-1, 1)
-    even = tuple(before for before, after in sides if before == after)
-    if len(even) < len(sides):
-        x = functional.pad(x, [zeros for side in reversed(sides) for zeros in side])
-        even = (0,) * len(sides)
-    out = _CONVOLUTIONS[len(sides)](x, kernel, None, stride, even, dilation)
-    return out.movedim(1, -1)
 
 
 def _features(chosen: slice, hidden: int) -> slice:

@@ -2,28 +2,32 @@
 
 `z_t = x_t·W + b + h_{t-1}·U`, where · is a matrix product or a convolution (`ops/products.py`); then the cell's gates
 turn z_t and the state into the next state (`ops/cells.py`). This file holds the plain loop, and decides what runs in
-its place: `ops/fused.py`, which has the backward written by hand, or cuDNN (`ops/vendor.py`). Weights have this form
-whatever runs them, so a state dict never depends on it. What this file is not: it holds no parameter, and knows one
-layer in one direction only.
+its place: `ops/fused.py`, which has the backward written by hand, or cuDNN for vectors (`ops/vendor.py`). Weights have
+one form whatever runs them, so a state dict never depends on it. What this file is not: it holds no parameter, and
+knows one layer in one direction only.
 
 Shape letters: N clips, T frames, S positions in space (none for vectors), D features in, H hidden features, G gates.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unreel.errors import ConfigError
 from unreel.ops import valid
 from unreel.ops.cells import Cell, State
+from unreel.ops.fused import scan_fused
 from unreel.ops.products import Matrix, Product
-from unreel.ops.vendor import KERNELS, scan_vendor
+from unreel.ops.vendor import fits_vendor, scan_vendor
 from unreel.ops.weights import Weights
 
 Impl = Literal["auto", "reference", "fast"]
+_FAST_DEVICES = ("cpu", "cuda")
 
 
 def scan(
@@ -59,11 +63,34 @@ def scan(
     product = product or Matrix()
     if lengths is not None:
         x = valid.zero_padding(x, lengths)
-    simple = isinstance(product, Matrix) and weights.peephole is None and weights.gains is None and dropped is None
-    if impl != "reference" and simple and cell in KERNELS and x.device.type in ("cpu", "cuda"):
-        start = state or (x.new_zeros(len(x), len(weights.recurrent_kernel)),) * cell.states
-        return scan_vendor(cell, x, weights, start, lengths)
-    return scan_reference(cell, product, x, weights, state, lengths, dropped)
+    run = choose(impl, cell, product, weights, dropped, x.device)
+    return run(cell, product, x, weights, state, lengths, dropped)
+
+
+def choose(
+    impl: Impl, cell: Cell, product: Product, weights: Weights, dropped: Tensor | None, device: torch.device
+) -> Callable[..., tuple[Tensor, State]]:
+    """The implementation that `impl` means for this recurrence. The one place where that is decided.
+
+    Raises:
+        ConfigError: impl="fast" where no fast path exists; an unknown impl.
+    """
+    if impl not in get_args(Impl):
+        raise ConfigError(f"impl must be one of {', '.join(get_args(Impl))}, got {impl!r}")
+    lacking = None
+    if weights.gains is not None:
+        lacking = "normalises inside the cell"
+    elif not cell.reset_after:
+        lacking = "resets before the product"
+    elif device.type not in _FAST_DEVICES:
+        lacking = f"runs on {device.type!r}, and not on one of {', '.join(_FAST_DEVICES)}"
+    if impl == "reference" or (impl == "auto" and lacking):
+        return scan_reference
+    if lacking:
+        raise ConfigError(f"impl='fast' does not exist for a recurrence that {lacking}; use impl='auto'")
+    if device.type == "cuda" and fits_vendor(cell, product, weights, dropped):
+        return scan_vendor
+    return scan_fused
 
 
 def scan_reference(

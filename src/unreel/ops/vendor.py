@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unreel.ops import cells, valid
 from unreel.ops.cells import Cell, State
+from unreel.ops.products import Matrix, Product
 from unreel.ops.weights import Weights
 
 KERNELS: dict[Cell, Callable[..., tuple[Tensor, ...]]] = {
@@ -26,8 +27,23 @@ KERNELS: dict[Cell, Callable[..., tuple[Tensor, ...]]] = {
 _FAR = 1e4  # a number that float16 holds, and at which a sigmoid is 1 to the last bit
 
 
-def scan_vendor(cell: Cell, x: Tensor, weights: Weights, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """As `ops.scan.scan`, for a cell in KERNELS and a matrix; x (N, T, D) with zeros in the padding."""
+def fits_vendor(cell: Cell, product: Product, weights: Weights, dropped: Tensor | None) -> bool:
+    """Whether these kernels have such a recurrence."""
+    plain = weights.peephole is None and weights.gains is None and dropped is None
+    return plain and isinstance(product, Matrix) and cell in KERNELS
+
+
+def scan_vendor(
+    cell: Cell,
+    product: Product,
+    x: Tensor,
+    weights: Weights,
+    state: State | None,
+    lengths: Tensor | None,
+    dropped: Tensor | None,
+) -> tuple[Tensor, State]:
+    """As `ops.scan.scan_reference`, for what `fits_vendor` lets through."""
+    state = state or (x.new_zeros(len(x), len(weights.recurrent_kernel)),) * cell.states
     if lengths is not None and cell == cells.LSTM:
         x, weights = _hold_cell_in_padding(x, weights, lengths)
     parameters = _torch_parameters(cell, weights, x)

@@ -1,0 +1,352 @@
+/* The gates of RNN, LSTM and GRU on the CPU, forward and backward, each in one pass over memory, in float32.
+ *
+ * The plain twin is ops/gates.py, with the same arguments by name. Rows are positions (clips times places in space); a
+ * row of z holds G gates of H features side by side. Blocks of rows are first gathered gate by gate, so that all
+ * arithmetic runs over flat arrays in the first-level cache, whatever H is, and compilers vectorise it.
+ *
+ * Threads are those of PyTorch: compiled with -fopenmp but not linked with it, this file finds the OpenMP runtime that
+ * PyTorch has loaded, so two pools never fight for the same cores.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define ON_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define ON_EACH_CPU
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+enum { BLOCK = 1024 }; /* floats of a gate at a time: eight such arrays stay in the first-level cache */
+enum { TANH, SIGMOID, RELU, LINEAR, HARD_SIGMOID, HARD_SIGMOID_KERAS2 };
+
+/* exp(x) to 1 ulp or so: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes). Saturates; NaN stays NaN. */
+INLINE float exponential(float x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float shifted = x * 1.44269504f + magic;
+    float n = shifted - magic;
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (bits + (127 - 0x4B400000)) << 23; /* the whole number sits in the low bits of `shifted` */
+    float scale;
+    memcpy(&scale, &bits, 4);
+    return p * scale;
+}
+
+INLINE float hyperbolic(float x) {
+    float square = x * x; /* a polynomial near zero, where 1 - 2 / (e^2x + 1) cancels (Cephes) */
+    float near = -5.70498872745e-3f;
+    near = near * square + 2.06390887954e-2f;
+    near = near * square - 5.37397155531e-2f;
+    near = near * square + 1.33314422036e-1f;
+    near = near * square - 3.33332819422e-1f;
+    near = near * square * x + x;
+    float far = 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
+    return square < 0.390625f ? near : far;
+}
+
+INLINE void activate(int kind, float *restrict x, long n) {
+    switch (kind) {
+    case TANH:
+        for (long k = 0; k < n; k++) x[k] = hyperbolic(x[k]);
+        break;
+    case SIGMOID:
+        for (long k = 0; k < n; k++) x[k] = 1.0f / (1.0f + exponential(-x[k]));
+        break;
+    case RELU:
+        for (long k = 0; k < n; k++) x[k] = x[k] < 0.0f ? 0.0f : x[k];
+        break;
+    case LINEAR:
+        break;
+    default:
+        for (long k = 0; k < n; k++) {
+            float y = kind == HARD_SIGMOID ? (x[k] + 3.0f) / 6.0f : 0.2f * x[k] + 0.5f;
+            y = y < 0.0f ? 0.0f : y;
+            x[k] = y > 1.0f ? 1.0f : y;
+        }
+    }
+}
+
+/* d[k] *= dy/dx at the output y[k] */
+INLINE void times_slope(int kind, float *restrict d, const float *restrict y, long n) {
+    switch (kind) {
+    case TANH:
+        for (long k = 0; k < n; k++) d[k] *= 1.0f - y[k] * y[k];
+        break;
+    case SIGMOID:
+        for (long k = 0; k < n; k++) d[k] *= y[k] * (1.0f - y[k]);
+        break;
+    case RELU:
+        for (long k = 0; k < n; k++) d[k] = y[k] > 0.0f ? d[k] : 0.0f;
+        break;
+    case LINEAR:
+        break;
+    default:
+        for (long k = 0; k < n; k++) {
+            float slope = kind == HARD_SIGMOID ? 1.0f / 6.0f : 0.2f;
+            d[k] = y[k] > 0.0f && y[k] < 1.0f ? d[k] * slope : 0.0f;
+        }
+    }
+}
+
+/* out (rows, H) = the features from `from` on of z (rows, width), plus those of `also` and of `bias`, where given */
+INLINE void gather(float *restrict out, const float *restrict z, const float *restrict also,
+                   const float *restrict bias, long rows, long width, long from, long hidden) {
+    for (long r = 0; r < rows; r++) {
+        const float *a = z + r * width + from;
+        float *o = out + r * hidden;
+        if (also && bias) {
+            const float *b = also + r * width + from;
+            for (long j = 0; j < hidden; j++) o[j] = a[j] + b[j] + bias[from + j];
+        } else if (also) {
+            const float *b = also + r * width + from;
+            for (long j = 0; j < hidden; j++) o[j] = a[j] + b[j];
+        } else if (bias) {
+            for (long j = 0; j < hidden; j++) o[j] = a[j] + bias[from + j];
+        } else {
+            for (long j = 0; j < hidden; j++) o[j] = a[j];
+        }
+    }
+}
+
+/* the inverse: features into dz (rows, width), and their sums over the rows into dbias */
+INLINE void scatter(float *restrict dz, float *restrict dbias, const float *restrict in, long rows, long width,
+                    long from, long hidden) {
+    for (long r = 0; r < rows; r++) {
+        float *d = dz + r * width + from;
+        const float *i = in + r * hidden;
+        for (long j = 0; j < hidden; j++) {
+            d[j] = i[j];
+            dbias[from + j] += i[j];
+        }
+    }
+}
+
+typedef struct {
+    long rows, hidden;
+    int activation, recurrent;
+    /* forward: zh may be NULL; kept (G or 4 planes of rows·H) is NULL where there will be no backward */
+    const float *zx, *zh, *bias;
+    const float *h_before, *c_before;
+    float *h, *c, *kept;
+    /* backward: dh is dout + dh_more, the second may be NULL; dc is changed in place into the one before */
+    const float *dout, *dh_more, *kept_before, *c_after;
+    float *dc, *dh_before, *dzx, *dzh, *dbias, *dbias_h;
+} Step;
+
+ON_EACH_CPU static void lstm_forward(const Step *s, long from, long to) {
+    float scratch[5][BLOCK];
+    long hidden = s->hidden, width = 4 * hidden, plane = s->rows * hidden;
+    long offset = from * hidden, rows = to - from, n = rows * hidden;
+    float *gate[4];
+    for (int g = 0; g < 4; g++) {
+        gate[g] = s->kept ? s->kept + g * plane + offset : scratch[g];
+        gather(gate[g], s->zx + from * width, s->zh ? s->zh + from * width : NULL, s->bias, rows, width, g * hidden,
+               hidden);
+    }
+    float *restrict enter = gate[0], *restrict forget = gate[1], *restrict candidate = gate[2];
+    float *restrict leave = gate[3], *restrict out = scratch[4];
+    const float *before = s->c_before + offset;
+    float *c = s->c + offset, *h = s->h + offset;
+    activate(s->recurrent, enter, n);
+    activate(s->recurrent, forget, n);
+    activate(s->activation, candidate, n);
+    activate(s->recurrent, leave, n);
+    for (long k = 0; k < n; k++) out[k] = c[k] = forget[k] * before[k] + enter[k] * candidate[k];
+    activate(s->activation, out, n);
+    for (long k = 0; k < n; k++) h[k] = leave[k] * out[k];
+}
+
+ON_EACH_CPU static void lstm_backward(const Step *s, long from, long to) {
+    float d[6][BLOCK];
+    long hidden = s->hidden, width = 4 * hidden, plane = s->rows * hidden;
+    long offset = from * hidden, rows = to - from, n = rows * hidden;
+    const float *restrict enter = s->kept_before + offset, *restrict forget = enter + plane;
+    const float *restrict candidate = forget + plane, *restrict leave = candidate + plane;
+    const float *restrict before = s->c_before + offset, *restrict after = s->c_after + offset;
+    const float *restrict dout = s->dout + offset;
+    const float *restrict more = s->dh_more ? s->dh_more + offset : NULL;
+    float *restrict dc = s->dc + offset;
+    float *restrict out = d[4], *restrict through = d[5];
+    for (long k = 0; k < n; k++) out[k] = after[k];
+    activate(s->activation, out, n);
+    for (long k = 0; k < n; k++) {
+        float dh = more ? dout[k] + more[k] : dout[k];
+        d[3][k] = dh * out[k];
+        through[k] = dh * leave[k];
+    }
+    times_slope(s->activation, through, out, n);
+    for (long k = 0; k < n; k++) {
+        float whole = dc[k] + through[k];
+        d[0][k] = whole * candidate[k];
+        d[1][k] = whole * before[k];
+        d[2][k] = whole * enter[k];
+        dc[k] = whole * forget[k];
+    }
+    times_slope(s->recurrent, d[0], enter, n);
+    times_slope(s->recurrent, d[1], forget, n);
+    times_slope(s->activation, d[2], candidate, n);
+    times_slope(s->recurrent, d[3], leave, n);
+    for (int g = 0; g < 4; g++) scatter(s->dzx + from * width, s->dbias, d[g], rows, width, g * hidden, hidden);
+}
+
+ON_EACH_CPU static void gru_forward(const Step *s, long from, long to) {
+    float scratch[4][BLOCK];
+    long hidden = s->hidden, width = 3 * hidden, plane = s->rows * hidden;
+    long offset = from * hidden, rows = to - from, n = rows * hidden;
+    float *part[4];
+    for (int g = 0; g < 4; g++) part[g] = s->kept ? s->kept + g * plane + offset : scratch[g];
+    float *restrict reset = part[0], *restrict update = part[1], *restrict candidate = part[2];
+    float *restrict product = part[3]; /* h·U of the candidate, with its own bias (after the gates' in `bias`) */
+    const float *zx = s->zx + from * width, *zh = s->zh + from * width;
+    gather(reset, zx, zh, s->bias, rows, width, 0, hidden);
+    gather(update, zx, zh, s->bias, rows, width, hidden, hidden);
+    gather(candidate, zx, NULL, s->bias, rows, width, 2 * hidden, hidden);
+    gather(product, zh, NULL, s->bias ? s->bias + hidden : NULL, rows, width, 2 * hidden, hidden);
+    const float *before = s->h_before + offset;
+    float *h = s->h + offset;
+    activate(s->recurrent, reset, n);
+    activate(s->recurrent, update, n);
+    for (long k = 0; k < n; k++) candidate[k] += reset[k] * product[k];
+    activate(s->activation, candidate, n);
+    for (long k = 0; k < n; k++) h[k] = candidate[k] + update[k] * (before[k] - candidate[k]);
+}
+
+ON_EACH_CPU static void gru_backward(const Step *s, long from, long to) {
+    float d[4][BLOCK];
+    long hidden = s->hidden, width = 3 * hidden, plane = s->rows * hidden;
+    long offset = from * hidden, rows = to - from, n = rows * hidden;
+    const float *restrict reset = s->kept_before + offset, *restrict update = reset + plane;
+    const float *restrict candidate = update + plane, *restrict product = candidate + plane;
+    const float *restrict before = s->h_before + offset, *restrict dout = s->dout + offset;
+    const float *restrict more = s->dh_more ? s->dh_more + offset : NULL;
+    float *restrict dh_before = s->dh_before + offset;
+    for (long k = 0; k < n; k++) {
+        float dh = more ? dout[k] + more[k] : dout[k];
+        d[1][k] = dh * (before[k] - candidate[k]);
+        d[2][k] = dh * (1.0f - update[k]);
+        dh_before[k] = dh * update[k];
+    }
+    times_slope(s->recurrent, d[1], update, n);
+    times_slope(s->activation, d[2], candidate, n);
+    for (long k = 0; k < n; k++) {
+        d[0][k] = d[2][k] * product[k];
+        d[3][k] = d[2][k] * reset[k];
+    }
+    times_slope(s->recurrent, d[0], reset, n);
+    for (int g = 0; g < 3; g++) scatter(s->dzx + from * width, s->dbias, d[g], rows, width, g * hidden, hidden);
+    for (int g = 0; g < 3; g++)
+        scatter(s->dzh + from * width, s->dbias_h, d[g == 2 ? 3 : g], rows, width, g * hidden, hidden);
+}
+
+ON_EACH_CPU static void rnn_forward(const Step *s, long from, long to) {
+    long offset = from * s->hidden;
+    gather(s->h + offset, s->zx + offset, s->zh ? s->zh + offset : NULL, s->bias, to - from, s->hidden, 0, s->hidden);
+    activate(s->activation, s->h + offset, (to - from) * s->hidden);
+}
+
+ON_EACH_CPU static void rnn_backward(const Step *s, long from, long to) {
+    float d[BLOCK];
+    long offset = from * s->hidden, n = (to - from) * s->hidden;
+    const float *dout = s->dout + offset, *more = s->dh_more ? s->dh_more + offset : NULL;
+    for (long k = 0; k < n; k++) d[k] = more ? dout[k] + more[k] : dout[k];
+    times_slope(s->activation, d, s->h + offset, n);
+    scatter(s->dzx + offset, s->dbias, d, to - from, s->hidden, 0, s->hidden);
+}
+
+typedef void (*Rows)(const Step *, long, long);
+
+static const Rows FORWARD[] = {rnn_forward, lstm_forward, gru_forward};
+static const Rows BACKWARD[] = {rnn_backward, lstm_backward, gru_backward};
+
+/* Each thread takes one run of rows, always the same for a number of threads, and sums its own biases, which are then
+ * added up in order: the result does not depend on who came first. `sums` is (threads, 2, width). */
+static void run(Rows rows_of, const Step *step, int threads, float *sums, long width) {
+    long block = BLOCK / step->hidden;
+    long blocks = (step->rows + block - 1) / block;
+    if (blocks < 2 * threads) threads = 1;
+    if (sums) memset(sums, 0, sizeof(float) * (size_t)(threads * 2 * width));
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
+    for (int thread = 0; thread < threads; thread++) {
+        Step mine = *step;
+        if (sums) {
+            mine.dbias = sums + thread * 2 * width;
+            mine.dbias_h = mine.dbias + width;
+        }
+        long last = blocks * (thread + 1) / threads * block;
+        if (last > step->rows) last = step->rows;
+        for (long from = blocks * thread / threads * block; from < last; from += block)
+            rows_of(&mine, from, from + block < last ? from + block : last);
+    }
+    if (!sums) return;
+    for (int thread = 0; thread < threads; thread++)
+        for (long j = 0; j < width; j++) {
+            step->dbias[j] += sums[thread * 2 * width + j];
+            if (step->dbias_h) step->dbias_h[j] += sums[(thread * 2 + 1) * width + j];
+        }
+}
+
+/* Arguments are whole numbers, addresses among them; 0 stands for NULL. ops/gates.py checks all that lies behind. */
+static int numbers(PyObject *const *arguments, Py_ssize_t given, Py_ssize_t wanted, int64_t *out) {
+    if (given != wanted) {
+        PyErr_Format(PyExc_TypeError, "expected %zd numbers, got %zd", wanted, given);
+        return 0;
+    }
+    for (Py_ssize_t k = 0; k < given; k++) {
+        out[k] = PyLong_AsLongLong(arguments[k]);
+        if (out[k] == -1 && PyErr_Occurred()) return 0;
+    }
+    return 1;
+}
+
+static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
+    int64_t a[14];
+    if (!numbers(arguments, given, 14, a)) return NULL;
+    Step step = {.rows = a[1], .hidden = a[2], .activation = (int)a[3], .recurrent = (int)a[4],
+                 .zx = (void *)a[6], .zh = (void *)a[7], .bias = (void *)a[8], .h_before = (void *)a[9],
+                 .c_before = (void *)a[10], .h = (void *)a[11], .c = (void *)a[12], .kept = (void *)a[13]};
+    Py_BEGIN_ALLOW_THREADS;
+    run(FORWARD[a[0]], &step, (int)a[5], NULL, 0);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *backward(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
+    int64_t a[20];
+    if (!numbers(arguments, given, 20, a)) return NULL;
+    Step step = {.rows = a[1], .hidden = a[2], .activation = (int)a[3], .recurrent = (int)a[4],
+                 .dout = (void *)a[6], .dh_more = (void *)a[7], .kept_before = (void *)a[8],
+                 .h_before = (void *)a[9], .c_before = (void *)a[10], .h = (void *)a[11], .c_after = (void *)a[12],
+                 .dc = (void *)a[13], .dh_before = (void *)a[14], .dzx = (void *)a[15], .dzh = (void *)a[16],
+                 .dbias = (void *)a[17], .dbias_h = (void *)a[18]};
+    static const long gates[] = {1, 4, 3};
+    Py_BEGIN_ALLOW_THREADS;
+    run(BACKWARD[a[0]], &step, (int)a[5], (float *)a[19], gates[a[0]] * step.hidden);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"forward", (PyCFunction)(void (*)(void))forward, METH_FASTCALL, "One step of the gates."},
+    {"backward", (PyCFunction)(void (*)(void))backward, METH_FASTCALL, "The gradients of one step of the gates."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_gates", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__gates(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,110 @@
+"""Convolution with features in the last axis, and its gradients: torch's own operators on views.
+
+What this file is not: it knows no recurrence.
+
+Shape letters: N clips, S positions in space, D features in, F features out, K kernel sizes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unreel.errors import ConfigError
+
+Sides = tuple[tuple[int, int], ...]
+"""Zeros before and after, for each axis of space."""
+
+_CONVOLUTIONS = {2: functional.conv2d, 3: functional.conv3d}
+
+
+def same(kernel: tuple[int, ...], dilation: tuple[int, ...] | None = None) -> Sides:
+    """Zeros that keep a size at stride 1: half before, half after, the odd one after."""
+    reach = [(width - 1) * step for width, step in zip(kernel, dilation or (1,) * len(kernel), strict=True)]
+    return tuple((total // 2, total - total // 2) for total in reach)
+
+
+def packed(x: Tensor) -> Tensor:
+    """x with features last in memory too, and strides that say so even where a size is 1.
+
+    torch calls a tensor with one channel contiguous whatever the stride of that axis, and then tells its memory order
+    from that stride: the convolution's output would come channels first.
+    """
+    x = x.contiguous()
+    strides = [1]
+    for size in reversed(x.shape[1:]):
+        strides.append(strides[-1] * size)
+    return x.as_strided(x.shape, strides[::-1])
+
+
+def convolve(x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
+    """x ∗ kernel: (N, *S, D) and (F, D, *K) to (N, *S', F).
+
+    Raises:
+        ConfigError: the kernel is larger than the padded input.
+    """
+    for axis, (size, width, (before, after), step) in enumerate(
+        zip(x.shape[1:-1], kernel.shape[2:], sides, dilation, strict=True)
+    ):
+        if size + before + after < (width - 1) * step + 1:
+            raise ConfigError(
+                f"a kernel of {width} with dilation {step} does not fit axis {axis} of an input of "
+                f"{tuple(x.shape[1:-1])}, padded by {before} and {after}; use padding='same', or larger frames"
+            )
+    if len(sides) == 1:
+        # an image of one row: torch convolves series in channels-first order only
+        image = convolve(x.unsqueeze(1), kernel.unsqueeze(2), ((0, 0), *sides), (1, *stride), (1, *dilation))
+        return image.squeeze(1)
+    x, even = _pad(x.movedim(-1, 1), sides)
+    return _CONVOLUTIONS[len(sides)](x, kernel, None, stride, even, dilation).movedim(1, -1)
+
+
+def convolve_backward(
+    dout: Tensor,
+    x: Tensor,
+    kernel: Tensor,
+    sides: Sides,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    needs_x: bool,
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of x (None where not wanted) and of the kernel, from that of the output (N, *S', F)."""
+    if len(sides) == 1:
+        dx, dkernel = convolve_backward(
+            dout.unsqueeze(1),
+            x.unsqueeze(1),
+            kernel.unsqueeze(2),
+            ((0, 0), *sides),
+            (1, *stride),
+            (1, *dilation),
+            needs_x,
+        )
+        return (None if dx is None else dx.squeeze(1)), dkernel.squeeze(2)
+    x, even = _pad(x.movedim(-1, 1), sides)
+    dx, dkernel, _ = torch.ops.aten.convolution_backward(
+        dout.movedim(-1, 1),
+        x,
+        kernel,
+        None,
+        stride,
+        even,
+        dilation,
+        False,  # transposed
+        [0] * len(sides),  # output padding
+        1,  # groups
+        [needs_x, True, False],
+    )
+    if dx is None:
+        return None, dkernel
+    dx = dx.movedim(1, -1)
+    if any(before != after for before, after in sides):
+        dx = dx[(slice(None), *(slice(b, size - a) for (b, a), size in zip(sides, dx.shape[1:-1], strict=True)))]
+    return dx, dkernel
+
+
+def _pad(x: Tensor, sides: Sides) -> tuple[Tensor, tuple[int, ...]]:
+    """x (N, D, *S) with the zeros that torch's convolution cannot add itself, and those that it can."""
+    if all(before == after for before, after in sides):
+        return x, tuple(before for before, _ in sides)
+    return functional.pad(x, [zeros for side in reversed(sides) for zeros in side]), (0,) * len(sides)

@@ -1,0 +1,248 @@
+"""The fast path of the scan: own buffers, gates in one pass, and a backward written by hand.
+
+Forward, a step is two products and the gates; backward, the gates' derivatives, one transposed product to the state,
+and the gradients of the weights, where they run at full speed: step by step while the operands are in cache for a
+convolution, all at once for a matrix. What is kept for the backward is the gates (G values a feature) and the states;
+nothing else. Series lie time first in memory, (T, N, *S, H), so that each step is one piece.
+
+A second derivative through here raises: its terms are not written. What this file is not: the gates' arithmetic is in
+`ops/gates.py`, gradients of the products in `ops/gradients.py`.
+
+Shape letters: N clips, T frames, S positions in space, D features in, H hidden features, G gates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unreel.ops import gates
+from unreel.ops.cells import Cell, State
+from unreel.ops.convolve import packed
+from unreel.ops.gates import Biases
+from unreel.ops.gradients import gradients_of
+from unreel.ops.products import Product
+from unreel.ops.weights import Weights
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What of a scan is no tensor.
+
+    Args:
+        cell: the gates.
+        product: matrix or convolution.
+        ends: (N,) valid frames of each clip; None where all are valid.
+        compute: dtype of the products, that of autocast; None for the dtype of the tensors.
+        starts: whether a state is given; without one the first step has no recurrent product.
+        keep: whether there may be a backward.
+    """
+
+    cell: Cell
+    product: Product
+    ends: tuple[int, ...] | None
+    compute: torch.dtype | None
+    starts: bool
+    keep: bool
+
+
+def scan_fused(
+    cell: Cell,
+    product: Product,
+    x: Tensor,
+    weights: Weights,
+    state: State | None,
+    lengths: Tensor | None,
+    dropped: Tensor | None,
+) -> tuple[Tensor, State]:
+    """As `ops.scan.scan_reference`."""
+    device = x.device.type
+    compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    if compute == x.dtype == weights.kernel.dtype:
+        compute = None
+    ends = None if lengths is None else tuple(lengths.tolist())
+    tensors = (
+        x,
+        weights.kernel,
+        weights.recurrent_kernel,
+        weights.bias,
+        weights.recurrent_bias,
+        weights.peephole,
+        dropped,
+        *(state or ()),
+    )
+    keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    setting = Setting(cell, product, ends, compute, state is not None, keep)
+    with torch.autocast(device, enabled=False):
+        out, *end = _Scan.apply(setting, *tensors)  # type: ignore[no-untyped-call]
+    return out, tuple(end)
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, setting: Setting, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        kernel, recurrent_kernel, bias, recurrent_bias, peephole, dropped, *state = tensors
+        assert isinstance(kernel, Tensor)
+        assert isinstance(recurrent_kernel, Tensor)
+        biases = Biases(bias, recurrent_bias, peephole)
+        given = tuple(member for member in state if member is not None)
+        out, end, series, kept = _forward(setting, x, kernel, recurrent_kernel, biases, dropped, given)
+        if setting.keep:
+            ctx.setting = setting
+            ctx.save_for_backward(x, *tensors, kept, *series)
+        ctx.set_materialize_grads(False)
+        return out, *end
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a second derivative through the fast recurrence (create_graph=True) has no formula here; "
+                "build the layer with impl='reference', which is differentiable to any order"
+            )
+        setting: Setting = ctx.setting
+        x, kernel, recurrent_kernel, bias, recurrent_bias, peephole, dropped, *rest = ctx.saved_tensors
+        states = setting.cell.states
+        given, (kept, *series) = (rest[:states], rest[states:]) if setting.starts else ([], rest)
+        dout, *dend = cotangents
+        return None, *_backward(
+            setting,
+            x,
+            kernel,
+            recurrent_kernel,
+            Biases(bias, recurrent_bias, peephole),
+            dropped,
+            tuple(given),
+            kept,
+            tuple(series),
+            dout,
+            tuple(dend),
+            ctx.needs_input_grad[1:],
+        )
+
+
+def _forward(
+    setting: Setting,
+    x: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    biases: Biases,
+    dropped: Tensor | None,
+    given: State,
+) -> tuple[Tensor, State, State, Tensor]:
+    """Output (N, T, *S', H), end state, series of states (T, N, *S', H) and what else the backward needs."""
+    cell, product, keep = setting.cell, setting.product, setting.keep
+    n, t = x.shape[:2]
+    hidden = product.hidden(recurrent_kernel)
+    shape = (n, *product.space(x.shape[2:-1], kernel), hidden)
+    dtype = torch.float32 if setting.compute is not None else x.dtype
+    inputs = product.inputs(_cast(x, setting.compute), _cast(kernel, setting.compute))
+    through = _cast(recurrent_kernel, setting.compute)
+    series = tuple(x.new_empty((t if keep or not member else 1, *shape), dtype=dtype) for member in range(cell.states))
+    kept = x.new_empty((t if keep else 0, gates.PLANES[cell.kind], *shape), dtype=dtype)
+    before = tuple(member.to(dtype).contiguous() for member in given)
+    before = before or (x.new_zeros(shape, dtype=dtype),) * cell.states
+    one_step = gates.choose(cell, biases, before[0])
+    end = tuple(torch.empty_like(before[0]) for _ in range(cell.states))
+    for step in range(t):
+        after = tuple(member[step if len(member) > 1 else 0] for member in series)
+        zx, zh = packed(inputs(step).to(dtype)), None
+        if step or setting.starts:
+            zh = packed(product.recur(_dropped(before[0], dropped, setting.compute), through).to(dtype))
+        one_step.forward(zx, zh, before, after, kept[step] if keep else None)
+        before = after
+        _keep_ends(setting.ends, step + 1, after, end)
+    out = series[0].transpose(0, 1)
+    if setting.ends is None:
+        return out, tuple(member.clone() for member in before), series, kept
+    for clip, length in enumerate(setting.ends):
+        series[0][length:, clip] = 0
+    return out, end, series, kept
+
+
+def _backward(
+    setting: Setting,
+    x: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    biases: Biases,
+    dropped: Tensor | None,
+    given: State,
+    kept: Tensor,
+    series: State,
+    dout: Tensor | None,
+    dend: tuple[Tensor | None, ...],
+    needs: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, W, U, b, the recurrent bias, the peepholes, `dropped` (none), and the state given."""
+    cell, product = setting.cell, setting.product
+    t = x.shape[1]
+    like = series[0][0]
+    zeros = torch.zeros_like(like)
+    one_step = gates.choose(cell, biases, like)
+    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, like, setting.compute, needs[0])
+    ended = tuple(None if member is None else member.to(like.dtype).contiguous() for member in dend)
+    dh = None if setting.ends else ended[0]
+    dc = None
+    if cell.states == 2:
+        dc = torch.zeros_like(like) if setting.ends or ended[1] is None else ended[1].clone()
+    for step in reversed(range(t)):
+        here = zeros if dout is None else dout[:, step].to(like.dtype).contiguous()
+        if setting.ends is not None:
+            here, dh = _enter_clips(setting.ends, step, here, dh, dc, ended)
+        before = tuple(member[step - 1] for member in series) if step else given or (zeros,) * cell.states
+        after = tuple(member[step] for member in series)
+        dzx, dzh = gather.slots(step)
+        passing = one_step.backward(here, dh, dc, kept[step], before, after, dzx, dzh)
+        state_before = _dropped(before[0], dropped, setting.compute) if step or setting.starts else None
+        dh = gather.add(step, dzx, dzh, state_before, bool(step) or any(needs[7:]))
+        if dh is not None and dropped is not None:
+            dh = dh * dropped
+        if dh is not None and passing is not None:
+            dh = dh.add_(passing)
+    grads = one_step.gradients()
+    dx, dkernel, drecurrent = gather.finish()
+    first = () if not setting.starts else (dh,) if dc is None else (dh, dc)
+    return dx, dkernel, drecurrent, grads.bias, grads.recurrent_bias, grads.peephole, None, *first
+
+
+def _dropped(h: Tensor, dropped: Tensor | None, compute: torch.dtype | None) -> Tensor:
+    return _cast(h if dropped is None else h * dropped, compute)
+
+
+def _cast(x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return x if dtype is None else x.to(dtype)
+
+
+def _keep_ends(ends: tuple[int, ...] | None, length: int, state: State, end: State) -> None:
+    """Copy the state of the clips that have just had their last frame."""
+    if ends is not None and length in ends:
+        clips = [clip for clip, last in enumerate(ends) if last == length]
+        for member, place in zip(state, end, strict=True):
+            place[clips] = member[clips]
+
+
+def _enter_clips(
+    ends: tuple[int, ...],
+    step: int,
+    dout: Tensor,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    dend: tuple[Tensor | None, ...],
+) -> tuple[Tensor, Tensor | None]:
+    """Coming backwards: nothing before a clip's last frame is reached, and there the end state's gradient enters."""
+    if all(step < length - 1 for length in ends):
+        return dout, dh
+    dout = dout.clone()
+    for clip, length in enumerate(ends):
+        if length <= step:
+            dout[clip] = 0
+        elif length == step + 1:
+            if dend[0] is not None:
+                dout[clip] += dend[0][clip]
+            if dc is not None and dend[1] is not None:
+                dc[clip] = dend[1][clip]
+    return dout, dh

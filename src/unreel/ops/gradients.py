@@ -1,0 +1,174 @@
+"""Gradients of the products of a recurrence, gathered as the backward goes from the last frame to the first.
+
+A matrix keeps the gates' gradients of all frames and multiplies once at the end: three large products in place of T
+small ones. A convolution takes each step's at once, while the operands are still in cache, into weight gradients that
+are small; batching its steps was measured slower. What this file is not: it knows no gate.
+
+Shape letters: N clips, T frames, S positions in space, D features in, H hidden features, G gates.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unreel.ops.cells import Cell
+from unreel.ops.convolve import convolve_backward, packed, same
+from unreel.ops.products import Convolution, Matrix, Product
+
+
+class Gradients(Protocol):
+    """What the engine asks of either."""
+
+    def slots(self, step: int) -> tuple[Tensor, Tensor]:
+        """Where the gates' gradients of a step go: of zx and zh, (N, *S, G·H) each; one tensor where they are equal."""
+        ...
+
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+        """Take a step's gradients.
+
+        Args:
+            step: 0..T−1; steps come in falling order.
+            dzx: what was written into the slots.
+            dzh: the same.
+            h: the state that met U in this step, (N, *S, H); None for none.
+            needs_state: whether the gradient of h is wanted.
+
+        Returns:
+            The gradient of h, (N, *S, H), or None.
+        """
+        ...
+
+    def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Gradients of x (None where not wanted), W and U."""
+        ...
+
+
+class MatrixGradients:
+    """See `Gradients`."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        x: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        like: Tensor,
+        compute: torch.dtype | None,
+        needs_x: bool,
+    ) -> None:
+        n, t = x.shape[:2]
+        self.x, self.kernel, self.compute, self.needs_x = x, kernel, compute, needs_x
+        self.recurrent_kernel = recurrent_kernel
+        self.back = recurrent_kernel.to(compute or recurrent_kernel.dtype).t().contiguous()
+        width = kernel.shape[1]
+        self.dzx = like.new_empty(t, n, width)
+        self.dzh = self.dzx if cell.kind != "gru" else torch.empty_like(self.dzx)
+        self.h = like.new_zeros(t, n, len(recurrent_kernel), dtype=compute or like.dtype)
+
+    def slots(self, step: int) -> tuple[Tensor, Tensor]:
+        """See `Gradients.slots`."""
+        return self.dzx[step], self.dzh[step]
+
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+        """See `Gradients.add`."""
+        if h is None:
+            return None
+        self.h[step] = h
+        return (_as(dzh, self.compute) @ self.back).to(dzh.dtype) if needs_state else None
+
+    def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
+        """See `Gradients.finish`."""
+        dzx, dzh = _as(self.dzx.flatten(0, 1), self.compute), _as(self.dzh.flatten(0, 1), self.compute)
+        x = _as(self.x.transpose(0, 1).flatten(0, 1), self.compute)
+        dkernel = (x.t() @ dzx).to(self.kernel.dtype)
+        drecurrent = (self.h.flatten(0, 1).t() @ dzh).to(self.recurrent_kernel.dtype)
+        dx = None
+        if self.needs_x:
+            dx = (dzx @ _as(self.kernel, self.compute).t()).to(self.x.dtype)
+            dx = dx.unflatten(0, self.dzx.shape[:2]).transpose(0, 1)
+        return dx, dkernel, drecurrent
+
+
+class ConvolutionGradients:
+    """See `Gradients`."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        product: Convolution,
+        x: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        like: Tensor,
+        compute: torch.dtype | None,
+        needs_x: bool,
+    ) -> None:
+        self.x, self.product, self.compute = x, product, compute
+        self.kernel, self.recurrent_kernel = kernel, recurrent_kernel
+        self.dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs_x else None
+        self.dkernel, self.drecurrent = torch.zeros_like(kernel), torch.zeros_like(recurrent_kernel)
+        self.dzx = like.new_empty(*like.shape[:-1], len(kernel))
+        self.dzh = self.dzx if cell.kind != "gru" else torch.empty_like(self.dzx)
+
+    def slots(self, step: int) -> tuple[Tensor, Tensor]:
+        """See `Gradients.slots`."""
+        return self.dzx, self.dzh
+
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+        """See `Gradients.add`."""
+        product, ones = self.product, (1,) * self.product.rank
+        x = packed(_as(self.x[:, step], self.compute))
+        sides = product.sides(x.shape[1:-1], self.kernel.shape[2:])
+        kernel = _as(self.kernel, self.compute)
+        dx, dkernel = convolve_backward(
+            _as(dzx, self.compute), x, kernel, sides, product.stride, product.dilation, self.dx is not None
+        )
+        self.dkernel += dkernel
+        if self.dx is not None and dx is not None:
+            self.dx[:, step] = dx
+        if h is None:
+            return None
+        kernel = _as(self.recurrent_kernel, self.compute)
+        dh, drecurrent = convolve_backward(
+            _as(dzh, self.compute), h, kernel, same(kernel.shape[2:]), ones, ones, needs_state
+        )
+        self.drecurrent += drecurrent
+        return None if dh is None else dh.to(dzh.dtype).contiguous()
+
+    def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
+        """See `Gradients.finish`."""
+        return self.dx, self.dkernel, self.drecurrent
+
+
+def gradients_of(
+    product: Product,
+    cell: Cell,
+    x: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    like: Tensor,
+    compute: torch.dtype | None,
+    needs_x: bool,
+) -> Gradients:
+    """The gatherer for a product.
+
+    Args:
+        product: matrix or convolution.
+        cell: whether dzx and dzh differ.
+        x: (N, T, *S, D).
+        kernel: W.
+        recurrent_kernel: U.
+        like: a state (N, *S', H), for its shape and dtype.
+        compute: dtype of the products; None for that of the tensors.
+        needs_x: whether the gradient of x is wanted.
+    """
+    if isinstance(product, Matrix):
+        return MatrixGradients(cell, x, kernel, recurrent_kernel, like, compute, needs_x)
+    return ConvolutionGradients(cell, product, x, kernel, recurrent_kernel, like, compute, needs_x)
+
+
+def _as(x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return x if dtype is None else x.to(dtype)
