@@ -19,7 +19,7 @@ from rich.console import Console
 from unreel import reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Manifest, Splits, scan, split
+from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
 from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
@@ -51,7 +51,8 @@ def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> R
         raise RunError(f"{out}: expected a folder without a run; resume it, or choose another one with --out")
     if leads():  # one that was killed before it began may have looked at other data
         (out / "data.json").unlink(missing_ok=True)
-    return _all(config, out, console or Console(stderr=True))
+    console = console or Console(stderr=True)
+    return _all(settled(config, console), out, console)
 
 
 def resume(out: str | Path, console: Console | None = None) -> Run:
@@ -62,6 +63,23 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
     """
     out = Path(out)
     return _all(load_run_config(out), out, console or Console(stderr=True))
+
+
+def settled(config: RunConfig, console: Console) -> RunConfig:
+    """The configuration whose task is the one that the labels of frames ask for: tag, or multitag.
+
+    `tag` says one of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes
+    `multitag`, which says of each label whether it holds; the console tells why.
+    """
+    if config.task != "tag":
+        return config
+    manifest = load_manifest(config)
+    why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
+    why = why or at_once(manifest.examples)
+    if not why:
+        return config
+    console.print(f"task multitag, a sigmoid for each label: {why}", highlight=False, markup=False)
+    return replace(config, task="multitag")
 
 
 def expand(config: RunConfig) -> dict[str, RunConfig]:
@@ -97,9 +115,9 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
 
 def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,)."""
-    labels = TASKS[config.task].label_names(manifest.examples)
+    labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
     data = config.data
-    clips = ClipDataset(manifest.examples, manifest.root, data.sampling, data.preprocess)
+    clips = ClipDataset(manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess)
     for index in range(len(clips)):
         clip = clips[0, index]
         if isinstance(clip, Clip):
@@ -194,7 +212,7 @@ def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Consol
 def _controls(
     run: Run, control: Run | None, splits: Splits, measured: Evaluation
 ) -> dict[str, dict[str, dict[str, float]]]:
-    name = "mean" if run.config.task == "regress" else "majority"
+    name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
     found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
         found["per_frame_cnn"] = evaluate(control)

@@ -1,11 +1,12 @@
 """Weights against imbalance, compared with scikit-learn's balanced weights."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from unreel.data.manifest import Example, Segment
-from unreel.data.weights import class_weights, example_weights
+from unreel.data.weights import class_weights, example_weights, positive_weights
 
 CLASSES = ("a", "b", "c")
 EXAMPLES = [Example(f"{i}", (label,)) for i, label in enumerate("aaaaaabbbc")]
@@ -33,3 +34,15 @@ def test_segments_and_unlabelled_clips_count() -> None:
     weights = class_weights(examples, ("a", "b"))
     assert torch.allclose(weights, torch.tensor([0.75, 1.5]))
     assert torch.allclose(example_weights(examples, ("a", "b")), torch.tensor([0.75, 1.5, 1.0]))
+
+
+def test_positive_weights_balance_the_frames_of_each_label() -> None:
+    films = [
+        torch.tensor([[1.0, 0, 0, 1]] * 3 + [[0.0, 0, 1, 1]] * 5 + [[-1.0] * 4] * 9),
+        torch.tensor([[0.0, 0, 0, 1]] * 92),
+    ]
+    assert positive_weights(films).tolist() == [20, 1, pytest.approx(19), 1]
+    assert positive_weights(films, most=5).tolist() == [5, 1, 5, 1]
+    often = torch.tensor([[1.0]] * 30 + [[0.0]])
+    assert positive_weights([often]).tolist() == [pytest.approx(1 / 20)]
+    assert positive_weights([often], most=100).item() == pytest.approx(1 / 30)

@@ -79,7 +79,7 @@ def test_three_classes_of_which_one_is_never_said() -> None:
     truth = torch.tensor([0, 1, 2, 1])
     scores = torch.tensor([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
     task = Classify(torch.nn.Identity(), ("a", "b", "c"))
-    measured = judge(task, scores, truth, list("wxyz"), [], {})
+    measured = judge(task, scores, truth, list("wxyz"), torch.arange(4), [], {})
     assert measured.confusion == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
     assert measured.per_class is not None
     assert [row["precision"] and row["precision"]["value"] for row in measured.per_class] == [0.5, 0.5, None]

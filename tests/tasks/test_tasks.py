@@ -1,52 +1,18 @@
 """Every task against hand-made outputs: losses and measures are compared with plain formulas and scikit-learn."""
 
 import math
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score, r2_score, roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
 from unreel.tasks import TASKS, Classify, MultiLabel, OptimConfig, Regress, Tag
 
-
-@dataclass(frozen=True)
-class Span:
-    start: float
-    end: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Row:
-    key: str = "a.mp4"
-    labels: tuple[str, ...] = ()
-    segments: tuple[Span, ...] = field(default=())
-
-
-class Same(nn.Module):
-    """Gives its input back as the output, with a state of None."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, None]:
-        return frames * self.scale, None
-
-
-def batch_of(targets: dict[str, Tensor], n: int, t: int = 4, lengths: list[int] | None = None) -> ClipBatch:
-    return ClipBatch(
-        frames=torch.zeros(n, t, 1),
-        lengths=torch.tensor(lengths or [t] * n),
-        times=torch.arange(t, dtype=torch.float64).expand(n, t) / 10,
-        keys=tuple(f"clip{index}" for index in range(n)),
-        targets=targets,
-    )
+from hand_made import Row, Same, Span, batch_of  # isort: skip
 
 
 def measured(task, outputs: Tensor, batch: ClipBatch) -> dict[str, float]:

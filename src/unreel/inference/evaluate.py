@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from unreel.data import Example, ManifestConfig, load
-from unreel.data.readers import open_source
+from unreel.data import Example, ManifestConfig, frame_times, load
+from unreel.data.manifest import labels_of
 from unreel.devices import best_device
-from unreel.errors import ConfigError, ManifestError, ReadError
+from unreel.errors import ConfigError, ManifestError
 from unreel.inference.intervals import Interval, measure, wilson
 from unreel.inference.outputs import build_loader, described, outputs_of
 from unreel.runs import Run, arranged
@@ -29,12 +30,13 @@ class Evaluation:
         measures: each value with its 95 % interval.
         n: measured items: clips, or frames of known class.
         confusion: (K, K) counts, rows truth, columns prediction; None for tasks without one class each.
-        per_class: precision, recall and F1 of each label; None for regression.
+        per_class: precision, recall, F1 and what else is measured of each label; None for regression.
         rows: what was said and what is true, a dict a clip.
         left_out: files that could not be read, with the reason.
         scores: (n, K), what the measures were computed from.
         truth: (n, ...), the same.
         groups: the group of each item.
+        clips: (n,) the number of the clip of each item.
     """
 
     measures: Mapping[str, Interval]
@@ -46,6 +48,7 @@ class Evaluation:
     scores: Tensor = field(repr=False)
     truth: Tensor = field(repr=False)
     groups: list[str] = field(repr=False)
+    clips: Tensor = field(repr=False)
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value}" for name, value in self.measures.items())
@@ -79,29 +82,31 @@ def evaluate(run: Run, data: str | Path | None = None, manifest: ManifestConfig 
     if data is None:
         return evaluate_examples(run, run.splits().test, run.root)
     loaded = arranged(run.config.task, load(data, manifest or run.config.data.manifest))
-    return evaluate_examples(run, loaded.examples, loaded.root)
+    measured = evaluate_examples(run, loaded.examples, loaded.root)
+    return replace(measured, left_out={**loaded.broken, **measured.left_out})
 
 
 def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Evaluation:
     """Measure a run on examples whose paths are relative to `root`."""
     if run.task_type is not Regress:
-        said = {label for example in examples for label in [*example.labels, *(s.label for s in example.segments)]}
+        said = {label for example in examples for label in labels_of(example)}
         if unknown := sorted(said - set(run.labels)):
             raise ManifestError(f"expected labels that the run knows, {list(run.labels)}; the data also has {unknown}")
     task = run.trained_task()
     loader = build_loader(run, examples, root, task.encode)
     by_key = {example.key: example for example in examples}
-    scores, truth, groups, rows = [], [], [], []
+    scores, truth, groups, clips, rows = [], [], [], [], []
     for batch, outputs in outputs_of(task, loader, best_device(run.config.training.accelerator)):
         batch_scores, batch_truth = task.pairs(outputs, batch)
         scores.append(batch_scores)
         truth.append(batch_truth)
+        clips.append(task.clips(batch))
         groups += [_group(by_key[batch.keys[owner]]) for owner in task.owners(batch).tolist()]
         for key, said, true in zip(batch.keys, task.rows(outputs, batch), task.truths(batch), strict=True):
             rows.append(described(by_key[key]) | true | said)
     if not groups:
         raise ConfigError(f"nothing to measure on: {len(examples)} clips, {len(loader.left_out)} of them unreadable")
-    return judge(task, torch.cat(scores), torch.cat(truth), groups, rows, loader.left_out)
+    return judge(task, torch.cat(scores), torch.cat(truth), groups, torch.cat(clips), rows, loader.left_out)
 
 
 def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluation) -> Evaluation:
@@ -115,7 +120,7 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
     task = run.trained_task()
     targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
     scores = task.constant(targets).float().expand(len(measured.truth), -1)
-    return judge(task, scores, measured.truth, measured.groups, [], {})
+    return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
 
 def judge(
@@ -123,10 +128,12 @@ def judge(
     scores: Tensor,
     truth: Tensor,
     groups: list[str],
+    clips: Tensor,
     rows: list[dict[str, Any]],
     left_out: Mapping[str, str],
 ) -> Evaluation:
     """Compute all numbers of an evaluation from scores (n, K) and truth (n, ...)."""
+    measures = measure(task.make_measures(sync=False), scores, truth, groups, clips)
     confusion, per_class = None, None
     if not isinstance(task, Regress):
         predicted = torch.nn.functional.one_hot(scores.argmax(-1), len(task.labels))
@@ -135,9 +142,18 @@ def judge(
             confusion = multiclass_confusion_matrix(scores, truth, len(task.labels)).tolist()
         else:
             predicted = (scores >= 0.5).long()
-        per_class = [_class_row(*column) for column in zip(task.labels, predicted.T, actual.T, strict=True)]
-    measures = measure(task.make_measures(sync=False), scores, truth, groups)
-    return Evaluation(measures, len(truth), confusion, per_class, rows, left_out, scores, truth, groups)
+        per_class = [
+            _class_row(*column) | _of_label(column[0], measures)
+            for column in zip(task.labels, predicted.T, actual.T, strict=True)
+        ]
+    whole = {name: value for name, value in measures.items() if "/" not in name}
+    return Evaluation(whole, len(truth), confusion, per_class, rows, left_out, scores, truth, groups, clips)
+
+
+def _of_label(label: str, measures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    """The measures of one label alone, called `MEASURE/LABEL`, by the name of the measure; none that is no number."""
+    found = {name.partition("/")[0]: value for name, value in measures.items() if name.partition("/")[2] == label}
+    return {name: value.to_json() for name, value in found.items() if math.isfinite(value.value)}
 
 
 def _class_row(label: str, predicted: Tensor, actual: Tensor) -> dict[str, Any]:
@@ -159,8 +175,4 @@ def _group(example: Example) -> str:
 def _times(task: Task, root: Path, example: Example) -> Tensor:
     if task.readout == "clip":
         return torch.zeros(1, dtype=torch.float64)
-    try:
-        with open_source(root / example.path) as source:
-            return source.times
-    except ReadError:  # it was left out of training for the same reason
-        return torch.zeros(0, dtype=torch.float64)
+    return frame_times(root / example.path, example)

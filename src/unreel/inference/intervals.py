@@ -64,6 +64,7 @@ def measure(
     scores: Tensor,
     truth: Tensor,
     groups: Sequence[str],
+    clips: Tensor | None = None,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Compute every measure over M items with its interval.
@@ -73,30 +74,33 @@ def measure(
         scores: (M, K).
         truth: (M, ...).
         groups: the group of each of the M items.
+        clips: (M,) number of the clip of each item, for measures that ask for it; None where every item is a clip.
         seed: of the resampling.
     """
+    clips = torch.arange(len(truth)) if clips is None else clips.unique(return_inverse=True)[1]
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     rows = [torch.tensor(indices) for indices in members.values()]
     generator = torch.Generator().manual_seed(seed)
-    values = _compute(measures, scores, truth)
+    values = _compute(measures, scores, truth, clips)
     draws: dict[str, list[float]] = {name: [] for name in values}
     for _ in range(RESAMPLES):
-        drawn = torch.cat(
-            [rows[index] for index in torch.randint(len(rows), (len(rows),), generator=generator).tolist()]
-        )
-        for name, value in _compute(measures, scores[drawn], truth[drawn]).items():
+        drawn = [rows[index] for index in torch.randint(len(rows), (len(rows),), generator=generator).tolist()]
+        chosen = torch.cat(drawn)
+        # a group that is drawn twice is two groups: its clips must not join with themselves
+        draw = torch.repeat_interleave(torch.tensor([len(row) for row in drawn]))
+        for name, value in _compute(measures, scores[chosen], truth[chosen], clips[chosen] + draw * len(truth)).items():
             draws[name].append(value)
     return {name: _interval(name, value, draws[name], len(truth)) for name, value in values.items()}
 
 
-def _compute(measures: MetricCollection, scores: Tensor, truth: Tensor) -> dict[str, float]:
+def _compute(measures: MetricCollection, scores: Tensor, truth: Tensor, clips: Tensor) -> dict[str, float]:
     measures.reset()
     with warnings.catch_warnings():
         # a resample may lack a class; torchmetrics warns and says 0 or nan
         warnings.filterwarnings("ignore", module="torchmetrics")
-        measures.update(scores, truth)
+        measures.update(scores, truth, clips=clips)
         values = {name: float(value) for name, value in measures.compute().items()}
     measures.reset()
     return values

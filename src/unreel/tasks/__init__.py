@@ -4,6 +4,7 @@ from unreel.tasks.base import OptimConfig as OptimConfig
 from unreel.tasks.base import Task as Task
 from unreel.tasks.classify import Classify as Classify
 from unreel.tasks.classify import MultiLabel as MultiLabel
+from unreel.tasks.multitag import MultiTag as MultiTag
 from unreel.tasks.regress import Regress as Regress
 from unreel.tasks.tag import Tag as Tag
 
@@ -11,5 +12,6 @@ TASKS: dict[str, type[Task]] = {
     "classify": Classify,
     "multilabel": MultiLabel,
     "tag": Tag,
+    "multitag": MultiTag,
     "regress": Regress,
 }

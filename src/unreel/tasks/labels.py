@@ -1,12 +1,23 @@
-"""Label names as they stand in a manifest, put into the order of outputs."""
+"""Label names as they stand in a manifest, put into the order of outputs; and which frames have labels at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
+from torch import Tensor
+
+from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
 from unreel.natural import natural_key
 from unreel.tasks.base import Labelled
+
+UNKNOWN = -1  # target of a frame of which nothing is known: it counts in no loss and no measure
+
+
+def valid_frames(batch: ClipBatch) -> Tensor:
+    """(N, T) bool: which frames are not padding."""
+    return torch.arange(batch.frames.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -13,17 +13,20 @@ from torchmetrics import MetricCollection
 from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
 from unreel.tasks.base import Labelled, Task
-from unreel.tasks.labels import in_order
+from unreel.tasks.labels import UNKNOWN, in_order, valid_frames
 from unreel.tasks.measures import one_class_each
+from unreel.tasks.segments import SegmentScores
 
-UNKNOWN = -1  # target of a frame that no label speaks of: it counts in no loss and no measure
+BACKGROUND = "background"
+"""The label of frames in which nothing goes on: its runs are no segments."""
 
 
 class Tag(Task):
     """One class a frame: softmax over K classes at each valid frame, cross-entropy over frames of known class.
 
     Labels come as segments (start, end, label) in seconds, end exclusive, a later row winning over an earlier one;
-    a label of the whole clip holds for every frame that no segment covers.
+    a label of the whole clip holds for every frame that no segment covers. A segment without a label says that nothing
+    is known.
     Target `label` (T,): class indices, −1 where nothing is said.
     """
 
@@ -42,7 +45,7 @@ class Tag(Task):
             if len(example.labels) > 1:
                 raise ManifestError(f"tag needs at most one label for a whole clip, {example.key} has {example.labels}")
         names = in_order(
-            label for example in examples for label in [*example.labels, *(s.label for s in example.segments)]
+            label for example in examples for label in [*example.labels, *(s.label for s in example.segments)] if label
         )
         if len(names) < 2:
             raise ManifestError(
@@ -56,12 +59,12 @@ class Tag(Task):
         whole = self.labels.index(example.labels[0]) if example.labels else UNKNOWN
         target = torch.full(times.shape, whole, dtype=torch.int64)
         for segment in example.segments:
-            target[(times >= segment.start) & (times < segment.end)] = self.labels.index(segment.label)
+            label = self.labels.index(segment.label) if segment.label else UNKNOWN
+            target[(times >= segment.start) & (times < segment.end)] = label
         return {"label": target}
 
     def _known(self, batch: ClipBatch) -> Tensor:
-        position = torch.arange(batch.frames.shape[1], device=batch.lengths.device)
-        return (position < batch.lengths[:, None]) & (batch.targets["label"] != UNKNOWN)
+        return valid_frames(batch) & (batch.targets["label"] != UNKNOWN)
 
     def loss(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
         """Cross-entropy over valid frames of known class; zero, with a gradient of zero, where there are none."""
@@ -90,8 +93,11 @@ class Tag(Task):
         return torch.bincount(known[known != UNKNOWN], minlength=len(self.labels)) / (known != UNKNOWN).sum()
 
     def make_measures(self, sync: bool = True) -> MetricCollection:
-        """Accuracy, macro F1 and macro AUROC over frames."""
-        return one_class_each(len(self.labels), sync)
+        """Accuracy, macro F1 and macro AUROC over frames; edit score and F1 of segments at three overlaps."""
+        background = self.labels.index(BACKGROUND) if BACKGROUND in self.labels else None
+        measures = one_class_each(len(self.labels), sync)
+        measures.add_metrics({"segments": SegmentScores(len(self.labels), background, sync)})
+        return measures
 
     def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
         """`times`, `labels` and `scores` (a list a class) of the valid frames, in the order of time."""
