@@ -15,6 +15,7 @@ from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.through_time import recompute, stream
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
 
 __all__ = [
@@ -36,4 +37,6 @@ __all__ = [
     "TimeDistributed",
     "TimePool",
     "TimeSequential",
+    "recompute",
+    "stream",
 ]
