@@ -19,8 +19,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from unreel.clip import ClipBatch
-from unreel.errors import ConfigError
+from unreel.clip import Chunk, ClipBatch, LongClip, Missing
+from unreel.errors import ConfigError, ReadError
+from unreel.nn.through_time import recompute, stream
+from unreel.tasks.segments import clip_number
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Segment(Protocol):
 
     @property
     def label(self) -> str:
-        """The label's name."""
+        """The label's name; empty where nothing is known."""
         ...
 
 
@@ -125,6 +127,8 @@ class Task(LightningModule, ABC):
         self.optim = optim or OptimConfig()
         self.from_features = from_features
         self.total_steps = 1
+        self.carried: Any = None
+        """State of the model behind the chunk that was trained on last; None before a clip's first one."""
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.class_weights: Tensor | None
         self.measures = self.make_measures()
@@ -150,13 +154,20 @@ class Task(LightningModule, ABC):
         """(M,) int64: which of the N clips each measured item belongs to."""
         return torch.arange(len(batch))
 
+    def clips(self, batch: ClipBatch) -> Tensor:
+        """(M,) int64: the number of the clip of each measured item, by its key: the same in every batch and process."""
+        owners = self.owners(batch)
+        return torch.tensor([clip_number(key) for key in batch.keys], device=owners.device)[owners]
+
     @abstractmethod
     def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Scores (K,) of the best answer that looks at no frame, learned from training targets: a control."""
 
     @abstractmethod
     def make_measures(self, sync: bool = True) -> MetricCollection:
-        """Fresh torchmetrics over (scores, truth).
+        """Fresh torchmetrics over (scores, truth), and over `clips` where they ask for it.
+
+        A measure of one label alone is called `MEASURE/LABEL`.
 
         Args:
             sync: processes that train together compute over what all of them have seen.
@@ -170,23 +181,68 @@ class Task(LightningModule, ABC):
     def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
         """What is true of each clip in the form of `rows`, under the key "truth"."""
 
-    def forward(self, batch: ClipBatch) -> Tensor:
-        """Outputs (N, K) or (N, T, K) of a batch."""
+    def forward(self, batch: ClipBatch | LongClip) -> Tensor:
+        """Outputs (N, K) or (N, T, K) of a batch; a long clip's frames are read chunk by chunk, and never all held.
+
+        Raises:
+            ReadError: a long clip's frames cannot be read.
+        """
+        if isinstance(batch, LongClip):
+            return self._through_time(batch)
         run = self.model.decode if self.from_features else self.model
         outputs, _ = run(batch.frames, batch.lengths)  # type: ignore[operator]
         return outputs
 
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
-        loss = self.loss(self(batch), batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+    def training_step(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> Tensor | None:
+        """Loss of one batch; None, and so no step, where it cannot be read."""
+        if isinstance(batch, Missing):
+            self.carried = None  # what follows does not follow on what was
+            return None
+        try:
+            outputs = self._follow(batch) if isinstance(batch, Chunk) else self(batch)
+        except ReadError:  # whoever reads the clip lists it
+            return None
+        clip = _all_but_frames(batch)
+        loss = self.loss(outputs, clip)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(clip), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Loss and measures of one batch."""
-        outputs = self(batch)
-        self.log("val_loss", self.loss(outputs, batch), batch_size=len(batch), sync_dist=True)
-        self.measures.update(*self.pairs(outputs, batch))
+    def validation_step(self, batch: ClipBatch | LongClip, batch_idx: int) -> None:
+        """Loss and measures of one batch, if it can be read."""
+        try:
+            outputs = self(batch)
+        except ReadError:
+            return
+        clip = _all_but_frames(batch)
+        self.log("val_loss", self.loss(outputs, clip), batch_size=len(clip), sync_dist=True)
+        scores, truth = self.pairs(outputs, clip)
+        self.measures.update(scores, truth, clips=self.clips(clip).to(scores.device))
+
+    def _through_time(self, clip: LongClip) -> Tensor:
+        """Outputs (1, T, K), or (1, K), of a long clip; differentiable in training."""
+        if self.readout == "frame":
+            if torch.is_grad_enabled():
+                return recompute(self.model, clip.read, clip.chunks)
+            return torch.cat(list(stream(self.model, clip.read, clip.chunks)), 1)
+        outputs, state = self.model(clip.read(0))
+        for index in range(1, clip.chunks):
+            outputs, state = self.model(clip.read(index), None, state)
+        return outputs
+
+    def _follow(self, chunk: Chunk) -> Tensor:
+        """Outputs (1, t, K) of a chunk, with the state behind the chunk before it, through which no gradient flows."""
+        before = None if chunk.begins else _detached(self.carried, self.device)
+        outputs, after = self.model(chunk.clip.frames, None, before)
+        self.carried = None if chunk.ends else _detached(after, self.device)
+        return outputs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state in the midst of a clip."""
+        checkpoint["carried"] = self.carried
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on in the midst of a clip."""
+        self.carried = checkpoint["carried"]
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures over all validation clips."""
@@ -219,3 +275,16 @@ class Task(LightningModule, ABC):
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _all_but_frames(batch: ClipBatch | LongClip | Chunk) -> ClipBatch:
+    if isinstance(batch, LongClip):
+        return batch.whole
+    return batch.clip if isinstance(batch, Chunk) else batch
+
+
+def _detached(state: Any, device: torch.device) -> Any:
+    """A copy of a state, a tensor or a tuple of states, that keeps nothing else alive."""
+    if isinstance(state, Tensor):
+        return state.detach().to(device, copy=True)
+    return None if state is None else tuple(_detached(branch, device) for branch in state)

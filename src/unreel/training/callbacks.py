@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, cast
@@ -20,7 +21,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unreel.data import ClipLoader
+from unreel.clip import LongClip
+from unreel.data import ClipLoader, FilmLoader
 from unreel.errors import UnreelError
 from unreel.training.checkpoints import save_atomically
 
@@ -146,7 +148,7 @@ class ListLeftOut(Callback):
         loaders: of training and validation.
     """
 
-    def __init__(self, write: Callable[[Mapping[str, str]], None], loaders: Sequence[ClipLoader]) -> None:
+    def __init__(self, write: Callable[[Mapping[str, str]], None], loaders: Sequence[ClipLoader | FilmLoader]) -> None:
         self.write, self.loaders = write, loaders
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -213,7 +215,7 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero:
             return
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("steps"),
@@ -227,12 +229,49 @@ class ProgressBar(Callback):
         self.bar.add_task(self.name, total=cast(int, pl_module.total_steps), completed=trainer.global_step)
         self.bar.start()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Follow a long clip, which is read twice in its one step."""
+        self._follow(batch, trainer.global_step, 1 / (2 * trainer.accumulate_grad_batches))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
         if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=self.name)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Follow a long clip; the steps of training stand still meanwhile."""
+        self._follow(batch, trainer.global_step, 0.0)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say again what is trained."""
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], description=self.name)
+
+    def _follow(self, batch: Any, step: int, share: float) -> None:
+        """Show each chunk that is read of a long clip; a reading of all of them moves the bar by `share` of a step."""
+        bar = self.bar
+        if bar is None or not isinstance(batch, LongClip):
+            return
+        read = count(1)
+
+        def moved(index: int) -> None:
+            completed = step + share * next(read) / batch.chunks
+            told = f"{self.name}  {batch.key} {index + 1}/{batch.chunks}"
+            bar.update(bar.task_ids[0], completed=completed, description=told)
+
+        batch.listeners.append(moved)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line."""

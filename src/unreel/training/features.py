@@ -25,12 +25,13 @@ def features_stay(config: RunConfig) -> bool:
     """Whether the encoder says the same of a clip in every epoch.
 
     It does if it is frozen, no frame is augmented, and either the frames are always the same ones or what is said of
-    a frame does not depend on the frame before it.
+    a frame does not depend on the frame before it. Clips that are read a chunk at a time are never seen as a whole.
     """
     encoder = config.model.encoder
     frozen = encoder.frozen and encoder.unfreeze_from is None
     alone = config.model.input == "frames" or not config.data.sampling.draws
-    return frozen and alone and config.data.augment == AugmentConfig()
+    held = config.training.through_time == "whole"
+    return frozen and alone and held and config.data.augment == AugmentConfig()
 
 
 class FeatureCache:

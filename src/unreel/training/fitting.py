@@ -14,12 +14,23 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from unreel.data import ClipDataset, ClipLoader, FrameCache, Splits, class_weights, example_weights
+from unreel.data import (
+    ClipDataset,
+    ClipLoader,
+    FilmLoader,
+    FrameCache,
+    SamplingConfig,
+    Splits,
+    class_weights,
+    example_weights,
+    frame_times,
+    positive_weights,
+)
 from unreel.devices import best_device
 from unreel.errors import ConfigError
 from unreel.models import Model, summarize
 from unreel.runs import Run
-from unreel.tasks import Regress, Task
+from unreel.tasks import MultiTag, Regress, Task
 from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
@@ -31,9 +42,13 @@ EXPECTED_WARNINGS = (
     ".*smaller than the logging interval.*",  # short epochs
     ".*No (positive|negative) samples in targets.*",  # a small validation side: the value is told all the same
     ".*but have no `val_dataloader`.*",  # no validation side was asked for
+    ".*`training_step` returned `None`.*",  # a film or chunk that cannot be read
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning on a newer torch
 )
 """What Lightning and torchmetrics say of things that are meant so."""
+
+STATISTICS_FRAMES = 16
+"""Frames of a long clip from which mean and deviation of its pixels are told."""
 
 
 class Best(NamedTuple):
@@ -69,7 +84,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     train_set, val_set = (build_dataset(run, task, splits, side) for side in ("train", "val"))
     model = cast(Model, task.model)
     if not resume:
-        fit_normalize(model, train_set)
+        fit_normalize(model, _thinned(train_set) if is_long(run) else train_set)
     if task.from_features:
         features = FeatureCache(
             cache_folder(run) / "features",
@@ -87,13 +102,23 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
     lister = ListLeftOut(run.write_left_out, (train_loader, val_loader))
     trainer = build_trainer(run, task, keeper, saver, lister, console)
-    batches = ceil(ceil(len(train_set) / trainer.world_size) / config.data.batch_size)
+    if isinstance(train_loader, FilmLoader):
+        refuse_several_processes(config.training.through_time, trainer.world_size)
+        batches = len(train_loader)
+    else:
+        batches = ceil(ceil(len(train_set) / trainer.world_size) / config.data.batch_size)
     task.total_steps = config.training.epochs * ceil(batches / config.training.accumulate)
     validation = val_loader if splits.val else None
     with warnings.catch_warnings(), saver.listening():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(task, train_loader, validation, ckpt_path=str(run.checkpoint) if resume else None)
+        try:
+            trainer.fit(task, train_loader, validation, ckpt_path=str(run.checkpoint) if resume else None)
+        finally:
+            train_loader.close()
+            val_loader.close()
+    if isinstance(train_loader, FilmLoader):
+        train_loader.check_some_are_left()
     if trainer.is_global_zero:
         run.write_left_out({**train_loader.left_out, **val_loader.left_out})
     return Best(keeper.epoch, keeper.monitor, keeper.best)
@@ -115,6 +140,9 @@ def build_task(run: Run, splits: Splits) -> Task:
     """The untrained task, with what it must know of the training clips."""
     weights = class_weights(splits.train, run.labels) if run.config.data.balance == "loss" else None
     task = run.fresh_task(weights, from_features=features_stay(run.config))
+    if isinstance(task, MultiTag) and run.config.data.balance == "loss":
+        films = ((example, frame_times(run.root / example.path, example)) for example in splits.train)
+        task.class_weights = positive_weights([task.encode(example, times)["labels"] for example, times in films])
     if isinstance(task, Regress):
         task.fit_scale(splits.train)
     return task
@@ -138,19 +166,43 @@ def build_dataset(run: Run, task: Task, splits: Splits, side: str) -> ClipDatase
     )
 
 
-def build_loader(run: Run, dataset: ClipDataset) -> ClipLoader:
-    """Batches of a dataset; shuffled, and balanced where asked for, if it is for training."""
-    data = run.config.data
+def build_loader(run: Run, dataset: ClipDataset) -> ClipLoader | FilmLoader:
+    """Batches of a dataset, or its films; shuffled, and balanced where asked for, if it is for training."""
+    data, training = run.config.data, run.config.training
     balanced = dataset.training and data.balance == "sampler"
+    weights = example_weights(dataset.examples, run.labels) if balanced else None
+    if is_long(run):
+        in_chunks = dataset.training and training.through_time == "truncated"
+        return FilmLoader(dataset, training.chunk, in_chunks, dataset.training, run.config.seed, weights)
     return ClipLoader(
         dataset,
         data.batch_size,
         workers=0 if dataset.memory else data.workers,
         shuffle=dataset.training,
         seed=run.config.seed,
-        weights=example_weights(dataset.examples, run.labels) if balanced else None,
+        weights=weights,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def is_long(run: Run) -> bool:
+    """Whether clips are read a chunk at a time."""
+    return run.config.training.through_time != "whole"
+
+
+def refuse_several_processes(way: str, processes: int) -> None:
+    """Films differ in their number of chunks, so that processes would wait for each other for ever."""
+    if processes > 1:
+        raise ConfigError(
+            f"training.through_time {way}: it trains in one process, training.devices gives {processes}; set "
+            "training.devices 1"
+        )
+
+
+def _thinned(dataset: ClipDataset) -> ClipDataset:
+    """The same clips, a few frames of each."""
+    few = SamplingConfig("uniform", frames=STATISTICS_FRAMES)
+    return ClipDataset(dataset.examples, dataset.root, few, dataset.preprocess, frame_shape=dataset.frame_shape)
 
 
 def cache_folder(run: Run) -> Path:
