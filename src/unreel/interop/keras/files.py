@@ -136,7 +136,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_config(path: Path, text: bytes) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReadError(path, f"{CONFIG} is not JSON: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ReadError(path, f"{CONFIG} does not describe a model")
@@ -152,34 +152,41 @@ def _read_weights(path: Path, file: io.BufferedReader | io.BytesIO) -> Saved:
         with h5py.File(file, "r") as weights:
             if "layer_names" in weights.attrs or "model_config" in weights.attrs:
                 raise ReadError(path, "an HDF5 file in the old way of Keras 2: load it in Keras 3, save it as .keras")
-            return _read_group(path, weights, "model")
-    except OSError as error:
+            return _read_group(path, weights, "model", set())
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # what h5py says of damage depends on where it is
         raise ReadError(path, f"the HDF5 weights are damaged or cut short: {error}") from error
 
 
-def _read_group(path: Path, group: h5py.Group, key: str) -> Saved:
+def _read_group(path: Path, group: h5py.Group, key: str, seen: set[h5py.HLObject]) -> Saved:
     import h5py
 
     name, arrays, parts = key, (), {}
-    for child, item in _members(path, group):
+    for child, item in _members(path, group, seen):
         if child == "vars" and isinstance(item, h5py.Group):
             name = str(item.attrs.get("name", key))
-            found = {index: value for index, value in _members(path, item) if isinstance(value, h5py.Dataset)}
+            found = {index: value for index, value in _members(path, item, seen) if isinstance(value, h5py.Dataset)}
             if sorted(found) != sorted(str(index) for index in range(len(found))):
                 raise ReadError(path, f"layer {name!r}: expected variables 0, 1, 2 ..., found {sorted(found)}")
             arrays = tuple(_read_array(path, name, found[str(index)]) for index in range(len(found)))
         elif isinstance(item, h5py.Group):
-            parts[child] = _read_group(path, item, child)
+            parts[child] = _read_group(path, item, child, seen)
     return Saved(name, arrays, parts)
 
 
-def _members(path: Path, group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | h5py.Datatype]]:
+def _members(
+    path: Path, group: h5py.Group, seen: set[h5py.HLObject]
+) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | h5py.Datatype]]:
+    """What lies in a group, each object of the file once: a circle of links would have no end."""
     import h5py
 
     for key in map(str, group):
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise ReadError(path, f"{group.name}/{key} is a link to elsewhere: refused")
-        yield key, group[key]
+        item = group[key]
+        if item in seen:
+            raise ReadError(path, f"{group.name}/{key} is in the file a second time: refused")
+        seen.add(item)
+        yield key, item
 
 
 def _read_array(path: Path, layer: str, data: h5py.Dataset) -> Tensor:
@@ -190,4 +197,4 @@ def _read_array(path: Path, layer: str, data: h5py.Dataset) -> Tensor:
     claimed, stored = math.prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
     if claimed > LARGEST_EXPANSION * stored:
         raise ReadError(path, f"layer {layer!r}: a weight claims {claimed} bytes, {stored} are stored: refused")
-    return torch.from_numpy(data[()].reshape(data.shape))
+    return torch.from_numpy(data[()].astype(data.dtype.newbyteorder("=")).reshape(data.shape))
