@@ -1,8 +1,8 @@
 """Unreel's ConvLSTM2d beside its peers and beside the bare convolutions, inference and training step, in one run.
 
     python3.11 -m venv PEERS && PEERS/bin/pip install -r benchmarks/requirements-peers.txt
-    python benchmarks/conv_lstm.py PEERS/bin/python [--shapes 0,1] [--rounds 7] [--contestants unreel,keras-tf]
-        [--threads 2] [--limit 600] [--out benchmarks/results/DATE_conv_lstm.json]
+    python benchmarks/conv_lstm.py PEERS/bin/python [--shapes 0,1] [--rounds 5] [--contestants unreel,keras-tf]
+        [--threads 2] [--limit 300] [--out benchmarks/results/DATE_conv_lstm.json]
 
 The training step is the output of every frame, forward, and from a random cotangent of it the gradients of all
 weights; none of the input. All have the same weights and data, each in its own layout, ready before the clock starts.
@@ -88,9 +88,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("peers", type=Path, help="Python of the peers' environment")
     parser.add_argument("--shapes", default=",".join(map(str, range(len(SHAPES)))))
     parser.add_argument("--contestants", default=",".join(contestant.name for contestant in CONTESTANTS))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=600, help="seconds that one request may take")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that one request may take")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{time.strftime('%Y-%m-%d')}_conv_lstm.json")
     return parser.parse_args()
 

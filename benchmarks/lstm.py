@@ -1,7 +1,7 @@
 """A training step of the sequential CIFAR network with Unreel's LSTM beside its peers, in one run.
 
-    python benchmarks/lstm.py PEERS/bin/python [--rounds 7] [--contestants unreel,torch] [--batch 100]
-        [--threads 2] [--limit 600] [--out benchmarks/results/DATE_lstm.json]
+    python benchmarks/lstm.py PEERS/bin/python [--rounds 5] [--contestants unreel,torch] [--batch 100]
+        [--threads 2] [--limit 300] [--out benchmarks/results/DATE_lstm.json]
 
 The network: a 3 x 3 convolution of 3 x 32 x 32 images to 50 channels, ReLU, halved, the grid of 16 x 16 read row by row
 as 256 steps of 50 features, LSTM(50), its last output, a linear layer to 10 classes. The step: cross-entropy, forward,
@@ -66,9 +66,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("peers", type=Path, help="Python of the peers' environment")
     parser.add_argument("--contestants", default=",".join(contestant.name for contestant in CONTESTANTS))
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=600, help="seconds that one request may take")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that one request may take")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{time.strftime('%Y-%m-%d')}_lstm.json")
     return parser.parse_args()
 

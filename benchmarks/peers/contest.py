@@ -24,7 +24,7 @@ from peers.reports import Entry
 from peers.serve import Arrays
 from peers.worker import Contestant, FailedError, Terms, Worker
 
-TURN = 0.5
+TURN = 0.3
 REST = 0.3
 HOPELESS = 5.0
 
@@ -102,6 +102,7 @@ def race(
     """Seconds of each contestant's calls, the median of each of its turns; and why contestants fell out."""
     spent: dict[str, dict[str, list[float]]] = {name: {call: [] for call in calls[name]} for name in workers}
     failures: dict[str, str] = {}
+    started = time.monotonic()
     for turn in range(rounds):
         for name, worker in workers.items():
             for call in calls[name] if name in spent else ():
@@ -116,6 +117,7 @@ def race(
                     del spent[name]
                     break
                 spent[name][call].append(statistics.median(answer["seconds"]))
+        print(f"  round {turn + 1} of {rounds} ({time.monotonic() - started:.0f} s)", flush=True)
     return spent, failures
 
 

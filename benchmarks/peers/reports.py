@@ -52,7 +52,7 @@ def leanest_peer(entries: dict[str, Entry], call: str) -> tuple[str, float] | No
 
 
 def table(entries: dict[str, Entry], call: str, flops: float | None = None, limit: float | None = None) -> list[str]:
-    """Markdown rows of one call; with `limit`, the seconds of the bare convolutions, and their operations beside them."""
+    """Markdown rows of one call; `limit` are the seconds of the bare convolutions, and `flops` their operations."""
     best = best_peer(entries, call)
     bare = limit is not None and flops is not None
 

@@ -25,6 +25,8 @@ def cell(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tensor) -> tuple
     return torch.sigmoid(leave) * torch.tanh(c), c
 
 
+# the trailer model has three cells in two modes at two lengths, each compiled by itself; the default gives up at eight
+torch._dynamo.config.recompile_limit = 64
 compiled_cell = torch.compile(cell, dynamic=False, fullgraph=True)
 
 
