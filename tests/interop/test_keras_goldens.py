@@ -138,6 +138,17 @@ def test_the_dropout_between_frames_and_states_comes_along(tmp_path: Path) -> No
     assert not model.training
 
 
+def test_batch_norm_learns_as_fast_as_in_keras(tmp_path: Path) -> None:
+    """Keras keeps 0.8 of the old mean: it says momentum 0.8, torch 0.2."""
+    model = load_keras(golden_files.put_model(golden_files.read("frame_layers/batch_norm_scale"), tmp_path)).train()
+    (norm,) = (part for part in model.modules() if isinstance(part, torch.nn.BatchNorm1d))
+    before, x = norm.running_mean.clone(), torch.randn(3, 4, 5)
+    model(x)
+    torch.testing.assert_close(norm.running_mean, 0.8 * before + 0.2 * x.mean((0, 1)))
+    assert norm.eps == pytest.approx(1e-3)
+    assert norm.bias is None
+
+
 def test_a_layer_that_would_mix_padding_into_frames_refuses_lengths(tmp_path: Path) -> None:
     model = load_keras(golden_files.put_model(golden_files.read("conv/1d_same"), tmp_path))
     with pytest.raises(ValueError, match="mix padding in"):
