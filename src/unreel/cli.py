@@ -9,7 +9,7 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ unreel: CNN-recurrent models over anything that comes frame by frame
   unreel summary DATA             every layer of the model that would be trained
   unreel demo                     all of it on moving digits, offline, in minutes
 
-DATA is a folder of class folders, a zip of them, or a table (CSV, JSONL).
+DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), or a folder of films with labels beside them.
 unreel VERB --help tells the flags of a verb."""
 
 SHORT_FLAGS = {
@@ -159,15 +159,53 @@ def predict(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
     parser.add_argument("PATHS", type=str, nargs="+", help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
+    parser.add_argument(
+        "--timelines",
+        type=str | None,
+        default=None,
+        help="labels of frames: draw each film as a PNG into this folder; beside --out by default",
+    )
     values = parser.parse_args(arguments)
     broken = 0
+    run = Run.load(values.RUN)
     target = values.out and Path(values.out)
+    drawn = _timelines_folder(run, target, values.timelines)
+    films: dict[str, list[Mapping[str, object]]] = {}
     with target.open("w", encoding="utf-8", errors="backslashreplace") if target else nullcontext(sys.stdout) as file:
-        for row in inference.predict(Run.load(values.RUN), values.PATHS):
+        for row in inference.predict(run, values.PATHS):
             broken += "error" in row
             print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+            if drawn and "error" not in row:
+                films.setdefault(row["file"], []).append(row)
+    if drawn:
+        for name, rows in zip(_distinct_names(films), films.values(), strict=True):
+            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path()))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
+
+
+def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path | None:
+    """The folder of timelines, made now; None where none are drawn."""
+    if run.config.task not in reports.FRAME_TASKS:
+        if asked:
+            raise ConfigError(
+                f"--timelines draws labels of frames ({', '.join(reports.FRAME_TASKS)}), this run has none"
+            )
+        return None
+    folder = Path(asked) if asked else target.with_suffix(".timelines") if target else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _distinct_names(files: Iterable[str]) -> list[str]:
+    """A PNG's name for each film: its own, with a number where an earlier one has it."""
+    names: dict[str, None] = {}
+    for file in files:
+        stem = Path(file).name
+        places = (f"{stem}{'' if number == 1 else f'-{number}'}.png" for number in range(1, len(names) + 2))
+        names[next(place for place in places if place not in names)] = None
+    return list(names)
 
 
 def report(arguments: Sequence[str], console: Console) -> None:

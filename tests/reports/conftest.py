@@ -192,6 +192,37 @@ def tag_run(tmp_path: Path, digits: Path) -> Path:
 
 
 @pytest.fixture
+def multitag_run(tmp_path: Path, digits: Path) -> Path:
+    """Seven films of 16 frames; nobody holds at frame 0, of frame 15 nothing is known; film n has n wrong frames."""
+    run = tmp_path / "heads"
+    labels = ["rain", "wind", NASTY]
+    heads = [
+        {"label": label, "f1": measure(0.7), "ap": measure(0.8), "f1_at_50": measure(0.6), "n": 40 + place}
+        for place, label in enumerate(labels)
+    ]
+    metrics = {
+        "task": "multitag",
+        "monitor": "val_macro_ap",
+        "best_epoch": 4,
+        "val": {"macro_ap": 0.8},
+        "test": {"macro_ap": measure(0.8123), "macro_f1": measure(0.77), "f1_at_25": measure(0.6612)},
+        "n_test": 105,
+        "per_class": heads,
+        "controls": {"rate": {"macro_ap": measure(0.31)}, "per_frame_cnn": {"macro_ap": measure(0.71)}},
+    }
+    write_common(run, digits, labels, metrics)
+    files = sorted(path.relative_to(digits).as_posix() for path in digits.glob("*/*.mp4"))
+    rows = []
+    for number, file in enumerate(files[:7]):
+        truth = [[label for place, label in enumerate(labels) if frame % (place + 2) == 1] for frame in range(15)]
+        said = [[NASTY, "wind", "rain"] if frame < number else names for frame, names in enumerate(truth)] + [["rain"]]
+        row = {"file": file, "times": [frame / 12 for frame in range(16)], "truth": [*truth, None], "labels": said}
+        rows.append(row | {"scores": {label: [frame / 16 for frame in range(16)] for label in labels}})
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+@pytest.fixture
 def regress_run(tmp_path: Path, digits: Path) -> Path:
     run = tmp_path / "numbers"
     labels = ["speed", "angle"]
@@ -261,6 +292,14 @@ def several_runs(tmp_path: Path, classify_run: Path) -> Path:
 
 
 @pytest.fixture
-def runs(classify_run: Path, multilabel_run: Path, tag_run: Path, regress_run: Path) -> Callable[[str], Path]:
-    made = {"classify": classify_run, "multilabel": multilabel_run, "tag": tag_run, "regress": regress_run}
+def runs(
+    classify_run: Path, multilabel_run: Path, tag_run: Path, multitag_run: Path, regress_run: Path
+) -> Callable[[str], Path]:
+    made = {
+        "classify": classify_run,
+        "multilabel": multilabel_run,
+        "tag": tag_run,
+        "multitag": multitag_run,
+        "regress": regress_run,
+    }
     return made.__getitem__

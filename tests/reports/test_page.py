@@ -12,7 +12,7 @@ from unreel.errors import RunError
 from unreel.reports import write
 
 VOID = {"meta", "wbr", "img", "br", "link", "input", "hr", "use", "path"}
-TASKS = ["classify", "multilabel", "tag", "regress"]
+TASKS = ["classify", "multilabel", "tag", "multitag", "regress"]
 
 
 class Page(HTMLParser):
@@ -103,7 +103,9 @@ def test_sections_of_each_task(runs: Callable[[str], Path]) -> None:
     assert {"headline", "curves", "confusion", "per-class", "strips", "config"} <= set(sections["classify"])
     assert {"per-class", "strips"} <= set(sections["multilabel"])
     assert "confusion" not in sections["multilabel"]
-    assert {"confusion", "strips"} <= set(sections["tag"])
+    assert {"confusion", "timelines"} <= set(sections["tag"])
+    assert {"per-class", "timelines"} <= set(sections["multitag"])
+    assert all("strips" not in sections[task] for task in ("tag", "multitag"))
     assert {"scatter", "strips"} <= set(sections["regress"])
     assert "confusion" not in sections["regress"]
 

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from unreel.reports.results import read_results
 from unreel.reports.strips import Strips, strips
 
@@ -37,29 +35,6 @@ def test_several_labels_are_an_error_when_one_of_them_is(multilabel_run: Path) -
     assert [strip.truth for strip in found.errors] == ["rain"]
     assert found.errors[0].said.startswith("rain 91 %, <script>")
     assert {strip.truth.split(",")[0] for strip in found.hits} == {"rain", "none"}
-
-
-def test_tags_are_bands_in_time(tag_run: Path) -> None:
-    found = of(tag_run)
-    assert found.wrong == 6
-    assert [strip.score for strip in found.errors] == ["60 % of frames right"] * 3 + ["80 % of frames right"] * 3
-    strip = found.hits[0]
-    assert strip.truth_bands[0].label == "unknown"
-    assert strip.truth_bands[0].color == "transparent"
-    for bands in (strip.truth_bands, strip.said_bands):
-        assert sum(band.width for band in bands) == pytest.approx(100)
-        assert bands[0].left == 0
-    assert [label for label, _ in found.legend] == ["idle", "pour", "stir"]
-
-
-def test_bands_follow_the_times_not_the_number_of_frames(tag_run: Path) -> None:
-    row = {"file": "gone", "times": [0.0, 1.0, 8.0], "truth": ["idle", "pour", "pour"], "labels": ["idle"] * 3}
-    (tag_run / "predictions.jsonl").write_text(json.dumps(row | {"scores": {}}) + "\n")
-    bands = of(tag_run).errors[0].truth_bands
-    assert [(band.label, round(band.left, 2), round(band.width, 2)) for band in bands] == [
-        ("idle", 0.0, 6.67),
-        ("pour", 6.67, 93.33),
-    ]
 
 
 def test_regression_shows_the_furthest_and_the_closest(regress_run: Path) -> None:

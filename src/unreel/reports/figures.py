@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -26,19 +27,18 @@ _VARIABLES = {
     GOOD: "--good",
     BAD: "--bad",
 }
-# Ten hues that stand apart on white and on black, for bars and dots of classes.
-CLASS_COLORS = (
-    "#3b82f6",
-    "#f59e0b",
-    "#10b981",
-    "#ef4444",
-    "#a855f7",
-    "#14b8a6",
-    "#ec4899",
-    "#84cc16",
-    "#6366f1",
-    "#a16207",
-)
+PAGE: Mapping[str, str] = {color: color for color in _VARIABLES}
+"""Colours of a plot inside the page: markers, which `svg` replaces."""
+LIGHT: Mapping[str, str] = {
+    INK: "#17202c",
+    MUTED: "#5d6878",
+    GRID: "#dde2e9",
+    MODEL: "#2f6fde",
+    OTHER: "#a9b4c2",
+    GOOD: "#1f8a54",
+    BAD: "#c93a3a",
+}
+"""Colours of a plot that is a picture of its own, on white: those of the light page."""
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
@@ -64,9 +64,16 @@ _STYLE: dict[Any, Any] = {
 
 def plot(height: float, width: float = 4.4) -> tuple[Figure, Axes]:
     """An empty plot of `width` by `height` inches in the page's style; one inch is 72 px of the page or less."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
+    figure, [axes] = panels([height], width, PAGE)
+    return figure, axes
+
+
+def panels(heights: Sequence[float], width: float, colors: Mapping[str, str]) -> tuple[Figure, list[Axes]]:
+    """Empty plots one above the other, of these heights in inches, that share their horizontal axis."""
+    with mpl.rc_context({name: colors.get(value, value) for name, value in _STYLE.items()}):
+        figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+        found = figure.subplots(len(heights), sharex=True, height_ratios=heights, squeeze=False)
+        return figure, found.flatten().tolist()
 
 
 def plain(text: str) -> str:
@@ -74,9 +81,13 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def class_color(index: int) -> str:
-    """Colour of the class at that place in the list of labels."""
-    return CLASS_COLORS[index % len(CLASS_COLORS)]
+def png(figure: Figure) -> bytes:
+    """The figure, made with the colours `LIGHT`, as a PNG file of 150 pixels an inch."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return buffer.getvalue()
 
 
 def svg(figure: Figure, name: str) -> Markup:

@@ -16,12 +16,17 @@ TITLES = {
     "recall": "Recall",
     "f1": "F1",
     "ap": "Average precision",
+    "edit": "Edit score",
+    "f1_at_10": "Segment F1@10",
+    "f1_at_25": "Segment F1@25",
+    "f1_at_50": "Segment F1@50",
     "mae": "Mean absolute error",
     "rmse": "Root mean squared error",
     "r2": "R²",
     "loss": "Loss",
     "majority": "Most frequent class, always",
     "mean": "Mean of training, always",
+    "rate": "How often each holds, always",
     "per_frame_cnn": "CNN on single frames",
 }
 PLAIN_NUMBERS = {"mae", "rmse", "r2", "loss"}  # not a share of one, so not shown as percent

@@ -21,6 +21,7 @@ from unreel.reports.results import read_results
 from unreel.reports.scatter import scatter
 from unreel.reports.sides import sides
 from unreel.reports.strips import strips
+from unreel.reports.timelines import timelines
 
 NAME = "report.html"
 
@@ -51,6 +52,8 @@ def write(run_folder: Path) -> Path:
             per_class=per_class(results),
             scatter=scatter(results),
             strips=strips(results),
+            timelines=timelines(results),
+            counted={"tag": "frames", "multitag": "frames where it holds"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),
         )

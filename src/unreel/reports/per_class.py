@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unreel.reports.measures import Measure, read_measures, title
 from unreel.reports.results import Results
 
-COLUMNS = ("precision", "recall", "f1", "ap", "auroc", "mae", "rmse", "r2")
+COLUMNS = ("precision", "recall", "f1", "ap", "auroc", "f1_at_10", "f1_at_25", "f1_at_50", "mae", "rmse", "r2")
 
 
 @dataclass(frozen=True)

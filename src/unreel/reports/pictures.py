@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unreel.data.readers import open_source
-from unreel.errors import UnreelError
+from unreel.errors import ReadError, UnreelError
 
 FRAMES = 8
 HEIGHT = 96  # pixels; higher frames are made smaller
@@ -50,20 +50,32 @@ def pictures(root: Path | None, file: str, start: float | None, end: float | Non
     if root is None:
         return Pictures(missing="the configuration does not say where the data lies")
     try:
-        with open_source(root / file) as source:
-            times = np.asarray(source.times, dtype=np.float64)
-            inside = np.flatnonzero(
-                (times >= (-np.inf if start is None else start)) & (times <= (np.inf if end is None else end))
-            )
-            if not len(inside):
-                return Pictures(missing=f"no frame between {start} and {end} s")
-            chosen = inside[np.unique(np.linspace(0, len(inside) - 1, frames).round().astype(int))]
-            pixels = np.asarray(source.read(chosen.tolist()))
+        pixels, times = read_pictures(root / file, start, end, frames)
     except (UnreelError, OSError) as error:
         return Pictures(missing=getattr(error, "reason", str(error)))
+    return Pictures(tuple(map(_address, pixels)), times)
+
+
+def read_pictures(
+    path: Path, start: float | None, end: float | None, frames: int
+) -> tuple[list[NDArray[np.uint8]], tuple[float, ...]]:
+    """Frames at equal distances, each (H, W, 1 or 3), and their seconds. Arguments as for `pictures`.
+
+    Raises:
+        ReadError: the file cannot be read, or its frames are no pictures.
+    """
+    with open_source(path) as source:
+        times = np.asarray(source.times, dtype=np.float64)
+        inside = np.flatnonzero(
+            (times >= (-np.inf if start is None else start)) & (times <= (np.inf if end is None else end))
+        )
+        if not len(inside):
+            raise ReadError(path, f"no frame between {start} and {end} s")
+        chosen = inside[np.unique(np.linspace(0, len(inside) - 1, frames).round().astype(int))]
+        pixels = np.asarray(source.read(chosen.tolist()))
     if pixels.ndim != 4:
-        return Pictures(missing=f"a frame of shape {pixels.shape[1:]} is no picture")
-    return Pictures(tuple(map(_address, _as_bytes(pixels))), tuple(float(time) for time in times[chosen]))
+        raise ReadError(path, f"a frame of shape {pixels.shape[1:]} is no picture")
+    return list(_as_bytes(pixels)), tuple(float(time) for time in times[chosen])
 
 
 def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

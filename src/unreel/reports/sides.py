@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unreel.reports.results import Results
+from unreel.reports.timelines import FRAME_TASKS
 
 ORDER = ("train", "val", "test")
 MOST_CLASSES = 40
@@ -40,7 +41,7 @@ def sides(results: Results) -> Sides | None:
     for side in names:
         here = [row for row in rows if row["split"] == side]
         # Labels in time are several rows of one clip.
-        columns = ("path",) if results.task == "tag" else ("path", "start", "end", "view")
+        columns = ("path",) if results.task in FRAME_TASKS else ("path", "start", "end", "view")
         clips = {tuple(row.get(column) for column in columns) for row in here}
         groups = {row["group"] for row in here if row.get("group")}
         counts = Counter(label for row in here for label in _labels(row))
