@@ -1,5 +1,6 @@
 """Layers in the manner of torch.nn: tensors and lengths in, tensors and a state out. They see no clip and no file."""
 
+from unreel.nn.block_norm import BlockNorm
 from unreel.nn.conv_recurrent import (
     ConvGRU1d,
     ConvGRU2d,
@@ -11,6 +12,7 @@ from unreel.nn.conv_recurrent import (
     ConvRNN2d,
     ConvRNN3d,
 )
+from unreel.nn.held_dropout import HeldDropout
 from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
@@ -22,6 +24,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BlockNorm",
     "ConvGRU1d",
     "ConvGRU2d",
     "ConvGRU3d",
@@ -32,6 +35,7 @@ __all__ = [
     "ConvRNN2d",
     "ConvRNN3d",
     "FrameDifference",
+    "HeldDropout",
     "Normalize",
     "PoolKind",
     "TimeDistributed",
