@@ -18,12 +18,12 @@ CHUNK = 4
 
 
 def write_films(folder: Path, films: int = 8, size: int = 8, seed: int = 0) -> Path:
-    """.npy films (T, 1, H, W) of 13 to 20 frames in which a bright column moves left, then right; and their table."""
+    """.npy films (T, 1, H, W) of 9 to 16 frames in which a bright column moves left, then right; and their table."""
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     rows = []
     for index in range(films):
-        length, turn = 13 + index % 8, 5 + index % 4
+        length, turn = 9 + index % 8, 3 + index % 5
         film = generator.integers(0, 60, (length, 1, size, size), dtype=np.uint8)
         place = 0
         for time in range(length):

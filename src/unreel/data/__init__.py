@@ -4,7 +4,7 @@ from unreel.data.cache import FrameCache
 from unreel.data.content import content_hash
 from unreel.data.dataset import Broken, ClipDataset
 from unreel.data.film_loading import FilmLoader
-from unreel.data.films import Film
+from unreel.data.films import LONG_FRAMES, Film
 from unreel.data.folders import from_folders, load
 from unreel.data.frame_labels import at_once, frame_times
 from unreel.data.loading import ClipLoader
@@ -26,6 +26,7 @@ from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, pre
 from unreel.data.weights import class_weights, example_weights, positive_weights
 
 __all__ = [
+    "LONG_FRAMES",
     "AugmentConfig",
     "Broken",
     "ClipDataset",

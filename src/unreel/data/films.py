@@ -23,6 +23,9 @@ from unreel.clip import ClipBatch, LongClip
 from unreel.data.readers import Source
 from unreel.errors import ReadError
 
+LONG_FRAMES = 256
+"""A clip of more frames than this is long: it is not held at once where that can be done without."""
+
 
 class Film:
     """An example whose file is open. A context manager: leaving it closes the file and ends the thread.

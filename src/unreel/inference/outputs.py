@@ -12,13 +12,10 @@ from torch import Tensor
 
 from unreel.clip import ClipBatch, LongClip
 from unreel.config import RunConfig
-from unreel.data import ClipDataset, ClipLoader, Example, FilmLoader
+from unreel.data import LONG_FRAMES, ClipDataset, ClipLoader, Example, FilmLoader
 from unreel.errors import ReadError
 from unreel.runs import Run
 from unreel.tasks import Task
-
-WHOLE_FRAMES = 256
-"""A clip of more frames than this is not run through a causal model at once."""
 
 
 def nothing(example: Example, times: Tensor) -> Mapping[str, Tensor]:
@@ -56,15 +53,15 @@ def build_loader(
 def streams(config: RunConfig, dataset: ClipDataset) -> bool:
     """Whether clips go through the model a chunk at a time, with its state carried on.
 
-    They do if the model learned so; or if it can, being causal, and a clip has more than `WHOLE_FRAMES` frames.
+    They do if the model learned so; or if it can, being causal, and a clip has more than `LONG_FRAMES` frames.
     """
     if config.training.through_time != "whole":
         return True
     sampling = config.data.sampling
-    if not config.model.causal or (sampling.policy != "all" and sampling.frames <= WHOLE_FRAMES):
+    if not config.model.causal or (sampling.policy != "all" and sampling.frames <= LONG_FRAMES):
         return False
     counts = (dataset.count(index) for index in range(len(dataset)))
-    return any(isinstance(count, int) and count > WHOLE_FRAMES for count in counts)
+    return any(isinstance(count, int) and count > LONG_FRAMES for count in counts)
 
 
 def outputs_of(task: Task, loader: ClipLoader | FilmLoader, device: torch.device) -> Iterator[tuple[ClipBatch, Tensor]]:

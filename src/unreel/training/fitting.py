@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from unreel.data import (
+    LONG_FRAMES,
     ClipDataset,
     ClipLoader,
     FilmLoader,
@@ -26,11 +27,12 @@ from unreel.data import (
     frame_times,
     positive_weights,
 )
-from unreel.devices import best_device
+from unreel.devices import best_device, leads
 from unreel.errors import ConfigError
-from unreel.models import Model, summarize
+from unreel.models import CNNRNN, Model, summarize
 from unreel.runs import Run
 from unreel.tasks import MultiTag, Regress, Task
+from unreel.training import estimate
 from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
@@ -85,7 +87,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     model = cast(Model, task.model)
     if not resume:
         fit_normalize(model, _thinned(train_set) if is_long(run) else train_set)
-    if task.from_features:
+    if task.from_features and isinstance(model, CNNRNN):
         features = FeatureCache(
             cache_folder(run) / "features",
             model,
@@ -102,6 +104,8 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
     lister = ListLeftOut(run.write_left_out, (train_loader, val_loader))
     trainer = build_trainer(run, task, keeper, saver, lister, console)
+    if not resume and not task.from_features and leads():
+        tell_costs(run, model, train_set, console)
     if isinstance(train_loader, FilmLoader):
         refuse_several_processes(config.training.through_time, trainer.world_size)
         batches = len(train_loader)
@@ -188,6 +192,24 @@ def build_loader(run: Run, dataset: ClipDataset) -> ClipLoader | FilmLoader:
 def is_long(run: Run) -> bool:
     """Whether clips are read a chunk at a time."""
     return run.config.training.through_time != "whole"
+
+
+def tell_costs(run: Run, model: Model, train_set: ClipDataset, console: Console) -> None:
+    """Say what each way through time would need, where clips are long or are read a chunk at a time."""
+    data, training = run.config.data, run.config.training
+    if not is_long(run) and data.sampling.policy != "all" and data.sampling.frames <= LONG_FRAMES:
+        return
+    lengths = estimate.lengths_of(train_set)
+    if not lengths or (not is_long(run) and max(lengths) <= LONG_FRAMES):
+        return
+    device = best_device(training.accelerator)
+    a_frame = estimate.probe(model, train_set, training.chunk, device)
+    if a_frame is None:
+        return
+    found = estimate.costs(a_frame, lengths, len(train_set), training.chunk, data.batch_size, data.workers)
+    if run.task_type.readout != "frame" or not run.config.model.causal:
+        found = found[:1]  # there is no other way
+    estimate.tell(console, training.through_time, found, lengths, device)
 
 
 def refuse_several_processes(way: str, processes: int) -> None:
