@@ -13,7 +13,7 @@ from unreel.cli import SHORT_FLAGS, main
 from unreel.config import DataConfig, RunConfig, TrainingConfig, build_parser, from_yaml, load_config, to_yaml
 from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
-from unreel.models import CNNRNNConfig, EncoderConfig
+from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
 from unreel.tasks import OptimConfig
 
 CHANGED = RunConfig(
@@ -77,8 +77,25 @@ TIMM = dataclasses.replace(
     ),
 )
 DOWNLOADED = dataclasses.replace(CHANGED, model=CNNRNNConfig(encoder=EncoderConfig(name="resnet18", pretrained=True)))
-ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED)
-"""Every field differs from its default in one of them, but for `model.name`, which has only one value."""
+FILM = RunConfig(
+    task="tag",
+    data=DataConfig(batch_size=1),
+    model=ConvLSTMTaggerConfig(
+        channels=(6, 4, 2),
+        pools=(2, 2, 3),
+        head_channels=3,
+        head_pool=3,
+        dense=(12,),
+        kernel_size=5,
+        recurrent_activation="hard_sigmoid",
+        dropout=0.2,
+        norm_frames=4,
+        heads="joint",
+    ),
+    training=TrainingConfig(through_time="recompute", chunk=8),
+)
+ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()))
+"""Every field differs from its default in one of them."""
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -100,8 +117,11 @@ def refused(text: str) -> str:
 
 
 def test_every_field_comes_back_from_yaml() -> None:
-    values = {name: {leaves(config)[name] for config in ALL} for name in leaves(RunConfig())}
-    assert {name for name, seen in values.items() if len(seen) == 1} == {"model.name"}
+    values: dict[str, set[Any]] = {}
+    for config in ALL:
+        for name, value in leaves(config).items():
+            values.setdefault(name, set()).add(value)
+    assert {name for name, seen in values.items() if len(seen) == 1} == set()
     for config in ALL:
         assert from_yaml(to_yaml(config)) == config
         assert leaves(from_yaml(to_yaml(config))) == leaves(config)  # == of dataclasses would let 1 pass for True
@@ -140,7 +160,10 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("data: {preprocess: {size: null}}", "data.preprocess.size: expected a list of 2, such as [64, 64]"),
         ("model: {encoder: {channels: [a]}}", "model.encoder.channels: expected a list such as [16, 32]"),
         ("model: {recurrence: lstn}", "expected one of lstm, gru, rnn, none, got lstn - did you mean lstm?"),
-        ("task: classfy", "task must be one of classify, multilabel, tag, regress, got 'classfy' - did you mean"),
+        (
+            "task: classfy",
+            "task must be one of classify, multilabel, tag, multitag, regress, got 'classfy' - did you mean",
+        ),
         ("training: null", "expected settings by name in training, got null"),
         ("model: 3", "expected settings by name in model, got int 3"),
         ("[1]", "expected settings by name in the file, got list [1]"),
@@ -148,6 +171,24 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("seeds: 0", "seeds must be ≥ 1, got 0"),
         ("data: {", "expected YAML, got"),
         ("model: {class_path: os.system}", "unknown setting model.class_path"),
+        ("model: {name: os.system}", "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.system"),
+        ("model: {name: conv_lstm}", "got conv_lstm - did you mean conv_lstm_tagger?"),
+        ("model: {name: conv_lstm_tagger, chanels: [3]}", "model.chanels - did you mean model.channels?"),
+        (
+            "model: {name: conv_lstm_tagger, hidden_size: 3}",
+            "it may be one of name, channels, pools,",
+        ),
+        ("model: {channels: [3, 4]}", "unknown setting model.channels"),
+        ("model: {name: conv_lstm_tagger, dense: 3}", "model.dense: expected a list such as [16, 32]"),
+        (
+            "model: {name: conv_lstm_tagger, channels: [3]}",
+            "pools must be a number for each of channels (3,), got (2, 3)",
+        ),
+        (
+            "{task: tag, data: {batch_size: 1}, training: {through_time: truncated, chunk: 10}, "
+            "model: {name: conv_lstm_tagger}}",
+            "set training.chunk to a multiple of model.norm_frames 16, got 10",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(text: str, said: str) -> None:
@@ -219,7 +260,12 @@ def test_a_file_and_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--size", "64"], "data.preprocess.size: expected a list of 2, such as [64, 64], each a whole number, got 64"),
         (["--task", "classfy"], "got 'classfy' - did you mean classify?"),
         (["--data.cache", "dsk"], "data.cache: expected one of none, disk, memory, got dsk - did you mean disk?"),
-        (["--model.name", "os.path"], "model.name: expected cnn_rnn, got os.path"),
+        (["--model.name", "os.path"], "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.path"),
+        (
+            ["--model.name", "conv_lstm_tagger", "--model.chanels", "4"],
+            "--model.chanels - did you mean --model.channels?",
+        ),
+        (["--model.channels", "4"], "--model.channels - did you mean --model.encoder.channels?"),
         (["--seed", "null"], "seed: expected a whole number, got null"),
         (["--group-from", r"(g\d"], "group_from must be a regular expression"),
         (["--config", "none.yaml"], "none.yaml: expected a YAML file; file does not exist"),
@@ -248,9 +294,28 @@ def test_refused_flags_are_one_line(
     assert said in err
 
 
-def test_help_explains_every_setting() -> None:
-    text = " ".join(build_parser("unreel train").format_help().split())
-    for name in leaves(RunConfig()):
+def test_the_model_may_be_named_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = RunConfig(model=ConvLSTMTaggerConfig(channels=(8, 4), pools=(2, 3)))
+    flags = ["--model.channels", "8", "4"]
+    assert printed(capsys, "--model.name", "conv_lstm_tagger", *flags) == film
+    assert printed(capsys, *flags, "--model.name=conv_lstm_tagger") == film
+    (tmp_path / "film.yaml").write_text("model: {name: conv_lstm_tagger, channels: [3, 4]}")
+    (tmp_path / "other.yaml").write_text("seed: 3")
+    assert printed(capsys, "--config", str(tmp_path / "film.yaml"), *flags) == film
+    both = ["--config", str(tmp_path / "film.yaml"), f"--config={tmp_path / 'other.yaml'}"]
+    assert printed(capsys, *both, *flags) == dataclasses.replace(film, seed=3)
+
+
+def test_numbers_behind_a_flag_that_takes_a_list_are_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(capsys, "--model.encoder.channels", "4", "8", "16", "--size", "64", "32", "videos", "--seed", "3")
+    assert config.model == CNNRNNConfig(encoder=EncoderConfig(channels=(4, 8, 16)))
+    assert (config.data.preprocess.size, config.data.path, config.seed) == ((64, 32), "videos", 3)
+
+
+@pytest.mark.parametrize("config", [RunConfig(), FILM])
+def test_help_explains_every_setting(config: RunConfig) -> None:
+    text = " ".join(build_parser("unreel train", config.model.name).format_help().split())
+    for name in leaves(config):
         assert f"--{name} " in text
     for said in (
         "processes that read clips; results do not depend on it.",

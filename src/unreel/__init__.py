@@ -31,6 +31,8 @@ from unreel.inference import evaluate as evaluate
 from unreel.inference import predict as predict
 from unreel.models import CNNRNN as CNNRNN
 from unreel.models import CNNRNNConfig as CNNRNNConfig
+from unreel.models import ConvLSTMTagger as ConvLSTMTagger
+from unreel.models import ConvLSTMTaggerConfig as ConvLSTMTaggerConfig
 from unreel.models import EncoderConfig as EncoderConfig
 from unreel.runs import Run as Run
 from unreel.tasks import OptimConfig as OptimConfig

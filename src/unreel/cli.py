@@ -19,7 +19,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from unreel import data, demo, experiment, inference, reports
-from unreel.config import RunConfig, build_parser, from_namespace, to_yaml
+from unreel.config import RunConfig, build_parser, from_namespace, model_named, to_yaml
 from unreel.devices import leads
 from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
@@ -108,7 +108,9 @@ def scan(arguments: Sequence[str], console: Console) -> None:
 
 def train(arguments: Sequence[str], console: Console) -> None:
     """Learn from clips, or go on with it."""
-    parser = _config_parser("train", "unreel train DATA [--out RUN] [settings]\n       unreel train --resume RUN")
+    parser = _config_parser(
+        "train", arguments, "unreel train DATA [--out RUN] [settings]\n       unreel train --resume RUN"
+    )
     parser.add_argument("--out", type=str | None, default=None, help="the run's folder; runs/NAME-N by default")
     parser.add_argument("--resume", type=str | None, default=None, help="a run's folder to go on with")
     parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and train nothing")
@@ -220,7 +222,7 @@ def report(arguments: Sequence[str], console: Console) -> None:
 
 def summary(arguments: Sequence[str], console: Console) -> None:
     """Print the layers."""
-    parser = _config_parser("summary", "unreel summary DATA [settings]")
+    parser = _config_parser("summary", arguments, "unreel summary DATA [settings]")
     values = parser.parse_args(arguments)
     config = _with_data(_configuration(parser, values))
     labels, frame_shape = experiment.look(config, load_manifest(config))
@@ -250,8 +252,8 @@ def _parser(verb: str, description: str, short_flags: Mapping[str, str] = Mappin
     return _shortened(parser, short_flags)
 
 
-def _config_parser(verb: str, usage: str) -> ConfigParser:
-    parser = build_parser(f"unreel {verb}")
+def _config_parser(verb: str, arguments: Sequence[str], usage: str) -> ConfigParser:
+    parser = build_parser(f"unreel {verb}", model_named(arguments))
     parser.usage = usage
     parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
     return _shortened(parser, SHORT_FLAGS)

@@ -7,6 +7,7 @@ key in `MODELS` (`--model.name`), never by an import path.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from jsonargparse import Namespace
 
 from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
-from unreel.models import MODELS, ModelConfig
+from unreel.models import MODELS, CNNRNNConfig, ModelConfig
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
@@ -122,7 +123,7 @@ class RunConfig:
 
     task: str = "classify"
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=CNNRNNConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
@@ -131,8 +132,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ConfigError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}{nearest(self.task, TASKS)}")
-        if self.model.name not in MODELS:
-            raise ConfigError(f"model.name must be one of {', '.join(MODELS)}, got {self.model.name!r}")
+        _check_model(self.model.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
         if self.training.through_time != "whole":
@@ -141,6 +141,7 @@ class RunConfig:
     def _check_through_time(self) -> None:
         """Refuse what cannot be done a chunk at a time, with what to do instead."""
         way, data, training = self.training.through_time, self.data, self.training
+        blocks = self.model.whole_blocks
         refused = {
             f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
                 TASKS[self.task].readout != "frame"
@@ -148,6 +149,8 @@ class RunConfig:
             "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
                 not self.model.causal
             ),
+            f"batch normalisation takes {blocks} frames together; set training.chunk to a multiple of model.norm_frames "
+            f"{blocks}, got {training.chunk}": training.chunk % blocks != 0,
             f"it takes one clip a batch, got data.batch_size {data.batch_size}; set data.batch_size 1, and "
             f"training.accumulate {data.batch_size} for as many clips a step": data.batch_size != 1,
             f"frames are read as they are needed, got data.cache {data.cache}; set data.cache none": (
@@ -165,13 +168,35 @@ class RunConfig:
                 raise ConfigError(f"training.through_time {way}: {reason}")
 
 
-def build_parser(prog: str) -> ConfigParser:
-    """A parser with a flag for every leaf of RunConfig, and `--config FILE`."""
+def build_parser(prog: str, model: str = "cnn_rnn") -> ConfigParser:
+    """A parser with a flag for every leaf of RunConfig with a model of that name, and `--config FILE`.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    _check_model(model)
     parser = ConfigParser(prog=prog, allow_abbrev=False, print_config=None)
     parser.settings = RunConfig
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
-    parser.add_class_arguments(RunConfig)
+    parser.add_class_arguments(RunConfig, skip={"model"})
+    parser.add_class_arguments(MODELS[model].Config, "model")
     return parser
+
+
+def model_named(arguments: Sequence[str]) -> str:
+    """The model that flags or the files of `--config` name, the last one of several; else the default one.
+
+    It decides which flags there are, so it is looked for before they are read.
+    """
+    found = RunConfig().model.name
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        value = value if equals else after
+        if flag == "--model.name":
+            found = value
+        elif flag == "--config" and Path(value).is_file():
+            found = _model_in(read_yaml(Path(value).read_text(encoding="utf-8"), RunConfig, value), found)
+    return found
 
 
 def from_namespace(parser: ConfigParser, values: Namespace) -> RunConfig:
@@ -191,8 +216,8 @@ def from_yaml(text: str, name: str = "configuration") -> RunConfig:
     Raises:
         ConfigError: unknown or mistyped settings; the nearest name is told.
     """
-    parser = build_parser("unreel")
     values = read_yaml(text, RunConfig, name)
+    parser = build_parser("unreel", _model_in(values, RunConfig().model.name))
     try:
         return from_namespace(parser, parser.parse_object(values))
     except ConfigError as error:
@@ -210,6 +235,15 @@ def load_config(path: str | Path) -> RunConfig:
     except OSError as error:
         raise ConfigError(f"{path}: expected a YAML file, {error.strerror}") from error
     return from_yaml(text, str(path))
+
+
+def _check_model(name: str) -> None:
+    if name not in MODELS:
+        raise ConfigError(f"model.name: expected one of {', '.join(MODELS)}, got {name}{nearest(name, MODELS)}")
+
+
+def _model_in(values: Mapping[str, Any], otherwise: str) -> str:
+    return values.get("model", {}).get("name", otherwise)
 
 
 def _plain(value: Any) -> Any:

@@ -35,7 +35,8 @@ class ConfigParser(ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """Parse with short flags written out, `--flag value` and `--flag=value` alike."""
-        return super().parse_args([self._written_out(argument) for argument in args or ()], *rest, **settings)
+        written_out = [self._written_out(argument) for argument in args or ()]
+        return super().parse_args(self._gathered(written_out), *rest, **settings)
 
     def parse_path(self, path: str | os.PathLike[str], *rest: Any, **settings: Any) -> Namespace:
         """Read a file of `--config`, and refuse what is no setting with the file's name."""
@@ -64,6 +65,28 @@ class ConfigParser(ArgumentParser):
         name, equals, value = argument.partition("=")
         return self.short_flags.get(name, name) + equals + value
 
+    def _gathered(self, arguments: Sequence[str]) -> list[str]:
+        """`--flag 20 10` as `--flag [20,10]`, where a list is what the flag takes."""
+        lists = {
+            option
+            for action in self._actions
+            if get_origin(getattr(action, "_typehint", None)) is tuple
+            for option in action.option_strings
+        }
+        gathered: list[str] = []
+        for argument in arguments:
+            number = re.fullmatch(r"-?\d+(\.\d+)?", argument) is not None
+            if number and len(gathered) > 1 and gathered[-2] in lists and _is_numbers(gathered[-1]):
+                gathered[-1] = f"[{gathered[-1].strip('[]')},{argument}]"
+            else:
+                gathered.append(argument)
+        return gathered
+
+
+def _is_numbers(text: str) -> bool:
+    """Whether it is one number, or a list of several that `_gathered` has made."""
+    return re.fullmatch(r"-?[\d.]+|\[-?[\d.]+(,-?[\d.]+)+\]", text) is not None
+
 
 def read_yaml(text: str, settings: type, name: str) -> dict[str, Any]:
     """A mapping from YAML whose keys are fields of the dataclass `settings`, all the way down.
@@ -90,9 +113,8 @@ def _check(values: Any, settings: type, name: str, prefix: str) -> None:
         if key not in kinds:
             near = nearest(f"{prefix}{key}", _leaves(settings, prefix))
             raise ConfigError(f"{name}: unknown setting {prefix}{key}{near}; it may be one of {', '.join(kinds)}")
-        if dataclasses.is_dataclass(kind := kinds[key]):
-            assert isinstance(kind, type)
-            _check(value, kind, name, f"{prefix}{key}.")
+        if inner := _chosen(kind := kinds[key], value, name, f"{prefix}{key}."):
+            _check(value, inner, name, f"{prefix}{key}.")
         elif value is None and type(None) not in get_args(kind):  # jsonargparse takes null for anything
             raise ConfigError(f"{name}: {mistyped(prefix + key, kind, 'null')}")
 
@@ -100,8 +122,29 @@ def _check(values: Any, settings: type, name: str, prefix: str) -> None:
 def _leaves(settings: type, prefix: str) -> Iterator[str]:
     for key, kind in get_type_hints(settings).items():
         yield f"{prefix}{key}"
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            yield from _leaves(kind, f"{prefix}{key}.")
+        for inner in _dataclasses(kind):
+            yield from _leaves(inner, f"{prefix}{key}.")
+
+
+def _dataclasses(kind: Any) -> list[type]:
+    """The dataclass, or the members of a union of them; nothing for any other type."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member)]
+
+
+def _chosen(kind: Any, value: Any, name: str, prefix: str) -> type | None:
+    """The dataclass that a value belongs to: of several, the one whose field `name` has the name that it gives.
+
+    Raises:
+        ConfigError: none has it.
+    """
+    members = _dataclasses(kind)
+    if len(members) < 2 or not isinstance(value, dict) or "name" not in value:
+        return members[0] if members else None
+    names = [get_args(get_type_hints(member)["name"])[0] for member in members]
+    if value["name"] not in names:
+        raise ConfigError(f"{name}: {mistyped(f'{prefix}name', Literal[tuple(names)], str(value['name']))}")
+    return members[names.index(value["name"])]
 
 
 def mistyped(name: str, kind: Any, value: str) -> str:

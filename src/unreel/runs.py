@@ -29,7 +29,7 @@ from unreel.config import RunConfig, from_yaml, to_yaml
 from unreel.data import Manifest, Splits, as_segments, load, read_manifest, write_manifest
 from unreel.devices import leads
 from unreel.errors import RunError
-from unreel.models import CNNRNN, MODELS
+from unreel.models import MODELS, Model
 from unreel.tasks import TASKS, Task
 
 SIDES = ("train", "val", "test")
@@ -119,8 +119,7 @@ class Run:
         """
         if not self.weights.is_file():
             raise RunError(f"{self.folder}: no weights yet; finish it with `unreel train --resume {self.folder}`")
-        encoder = replace(self.config.model.encoder, pretrained=False, weights=None)  # weights.safetensors has them all
-        config = replace(self.config, model=replace(self.config.model, encoder=encoder))
+        config = replace(self.config, model=self.config.model.without_pretrained())
         task = replace(self, config=config).fresh_task()
         try:
             task.load_state_dict(load_file(self.weights))
@@ -208,10 +207,10 @@ def load_run_config(folder: Path) -> RunConfig:
     return from_yaml(path.read_text(encoding="utf-8"), str(path))
 
 
-def build_model(config: RunConfig, labels: Sequence[str], frame_shape: tuple[int, ...]) -> CNNRNN:
+def build_model(config: RunConfig, labels: Sequence[str], frame_shape: tuple[int, ...]) -> Model:
     """The model that the configuration names, for these labels and frames."""
     readout = TASKS[config.task].readout
-    return MODELS[config.model.name](config.model, frame_shape, len(labels), readout)
+    return MODELS[config.model.name](config.model, frame_shape, len(labels), readout)  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unreel.models import MODELS, CNNRNNConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 IMAGE, VECTOR = (2, 8, 8), (5,)
@@ -40,10 +40,32 @@ CASES = {
     ),
     "control": ("cnn_rnn", CNNRNNConfig(encoder=SMALL).control(), IMAGE),
     "timm": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("test_resnet"), hidden_size=6), (3, 16, 16)),
+    "tagger": (
+        "conv_lstm_tagger",
+        ConvLSTMTaggerConfig(channels=(4, 3), head_channels=3, dense=(6, 4), norm_frames=2),
+        IMAGE,
+    ),
+    "tagger_joint": (
+        "conv_lstm_tagger",
+        ConvLSTMTaggerConfig(
+            channels=(5,),
+            pools=(3,),
+            head_channels=3,
+            dense=(8,),
+            kernel_size=5,
+            recurrent_activation="hard_sigmoid",
+            dropout=0.1,
+            norm_frames=8,
+            heads="joint",
+        ),
+        IMAGE,
+    ),
     "vectors": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("identity"), input="both", hidden_size=6), VECTOR),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
-DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean"}
+DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint"}
+# Dropout that is drawn for each frame is drawn for padding too.
+DRAWS_FOR_EACH_FRAME = {"gru_both_mean"}
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])
@@ -125,6 +147,28 @@ def test_a_clip_does_not_know_its_batch_mates_nor_its_padding(case, readout, tra
         assert (together[1, 2:] == 0).all()
 
 
+@every_case
+@every_readout
+def test_what_stands_in_the_padding_is_seen_by_no_one(case, readout):
+    """In train mode, whatever a model makes of batch mates."""
+    frames, lengths = clips(case, [4, 2, 3])
+    seen = []
+    dirty = frames.clone()
+    for clip, length in zip(dirty, lengths, strict=True):
+        clip[length:] = 7
+    for padded in (frames, dirty) if case in DRAWS_FOR_EACH_FRAME else (frames, dirty, frames[:, :4]):
+        model = build(case, readout)
+        torch.manual_seed(1)
+        outputs, states = model(padded, lengths)
+        grads = torch.autograd.grad(outputs.sin().sum(), list(model.parameters()), allow_unused=True)
+        buffers = [buffer.double() for buffer in model.buffers()]
+        if readout == "frame":
+            outputs = outputs[:, :4]
+        seen.append([outputs, *flat(states), *(grad for grad in grads if grad is not None), *buffers])
+    for other in seen[1:]:
+        torch.testing.assert_close(other, seen[0], rtol=1e-4, atol=1e-5)
+
+
 def flat(state):
     return [tensor for part in state for tensor in part]
 
@@ -133,7 +177,7 @@ def flat(state):
 @every_readout
 def test_step_equals_forward(case, readout):
     model = build(case, readout).eval()
-    if CASES[case][1].bidirectional:
+    if not CASES[case][1].causal:
         with pytest.raises(Exception, match="stream"):
             model.step(clips(case, [5])[0][:, 0])
         return

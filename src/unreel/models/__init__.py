@@ -1,13 +1,24 @@
 """Models: an encoder looks at frames, a recurrence carries it through time, a readout answers. One model, one file."""
 
 from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig
+from unreel.models.conv_lstm_tagger import ConvLSTMTagger, ConvLSTMTaggerConfig
 from unreel.models.encoders import EncoderConfig
 from unreel.models.summary import summarize
 
-MODELS = {"cnn_rnn": CNNRNN}
-Model = CNNRNN
+Model = CNNRNN | ConvLSTMTagger
 """Any model in MODELS."""
-ModelConfig = CNNRNNConfig
+ModelConfig = CNNRNNConfig | ConvLSTMTaggerConfig
 """The configuration of any model in MODELS; its field `name` says of which."""
+MODELS: dict[str, type[CNNRNN] | type[ConvLSTMTagger]] = {"cnn_rnn": CNNRNN, "conv_lstm_tagger": ConvLSTMTagger}
 
-__all__ = ["CNNRNN", "MODELS", "CNNRNNConfig", "EncoderConfig", "Model", "ModelConfig", "summarize"]
+__all__ = [
+    "CNNRNN",
+    "MODELS",
+    "CNNRNNConfig",
+    "ConvLSTMTagger",
+    "ConvLSTMTaggerConfig",
+    "EncoderConfig",
+    "Model",
+    "ModelConfig",
+    "summarize",
+]

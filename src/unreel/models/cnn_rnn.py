@@ -86,6 +86,15 @@ class CNNRNNConfig:
         """Whether what is said of a frame does not depend on frames after it."""
         return not self.bidirectional
 
+    @property
+    def whole_blocks(self) -> int:
+        """Frames that a chunk of a film must hold a multiple of, to give what the whole film gives in training."""
+        return 1
+
+    def without_pretrained(self) -> CNNRNNConfig:
+        """The same model for weights that are loaded anyway: nothing is downloaded for it."""
+        return dataclasses.replace(self, encoder=dataclasses.replace(self.encoder, pretrained=False, weights=None))
+
     def control(self) -> CNNRNNConfig:
         """The per-frame control of this model: the same encoder on single frames, without any knowledge of time."""
         return CNNRNNConfig(

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from unreel.config import RunConfig
 from unreel.data import AugmentConfig, ClipDataset, ClipLoader, Example, FrameCache, SamplingConfig
-from unreel.models import CNNRNN
+from unreel.models import CNNRNN, CNNRNNConfig
 
 
 def features_stay(config: RunConfig) -> bool:
@@ -27,6 +27,8 @@ def features_stay(config: RunConfig) -> bool:
     It does if it is frozen, no frame is augmented, and either the frames are always the same ones or what is said of
     a frame does not depend on the frame before it. Clips that are read a chunk at a time are never seen as a whole.
     """
+    if not isinstance(config.model, CNNRNNConfig):  # no other model has an encoder that may be frozen
+        return False
     encoder = config.model.encoder
     frozen = encoder.frozen and encoder.unfreeze_from is None
     alone = config.model.input == "frames" or not config.data.sampling.draws

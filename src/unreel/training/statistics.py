@@ -10,12 +10,12 @@ import torch
 from unreel.clip import Clip
 from unreel.data import ClipDataset
 from unreel.errors import ConfigError
-from unreel.models import CNNRNN
+from unreel.models import Model
 
 CLIPS = 64  # enough for one mean and one deviation a channel
 
 
-def fit_normalize(model: CNNRNN, dataset: ClipDataset) -> None:
+def fit_normalize(model: Model, dataset: ClipDataset) -> None:
     """Set `model.normalize` from up to 64 clips spread over the dataset, unless pretrained weights brought their own.
 
     Raises:
