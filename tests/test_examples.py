@@ -43,7 +43,7 @@ def test_train_in_python(tmp_path: Path) -> None:
 def test_every_flag_and_verb_in_the_docs_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     known = {option for action in build_parser("unreel")._actions for option in action.option_strings}
-    known |= {*SHORT_FLAGS, "--out", "--resume", "--print_config", "--plot", "--json", "--rows", "--help"}
+    known |= {*SHORT_FLAGS, "--out", "--resume", "--print_config", "--plot", "--json", "--rows", "--timelines", "--help"}
     said = set(
         re.findall(r"(?<![\w-])--[a-z][\w.-]*", "\n".join(re.findall(r"unreel [^\n`]*|\| `--[^|]*|`--[^`]*`", text)))
     )

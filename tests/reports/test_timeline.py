@@ -81,7 +81,7 @@ def test_a_long_film_is_thinned_to_its_means() -> None:
     row = {"file": "a.mp4", "times": np.arange(10_000) / 25, "labels": [[]] * 10_000, "scores": {"x": scores}}
     axes = draw(read_film([row], ("x",)), None).axes[-1]
     curve = max(axes.get_lines(), key=lambda line: len(line.get_xdata()))
-    assert len(curve.get_xdata()) == MOST_POINTS
+    assert len(curve.get_xdata()) == MOST_POINTS + 1
     assert np.ptp(curve.get_ydata()) == pytest.approx(0.44)
     assert axes.get_xlabel().startswith("min:s")
 

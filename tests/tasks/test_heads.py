@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,6 +40,8 @@ def test_frames_as_scikit_learn() -> None:
         ap = average_precision_score(truth[:, index], scores[:, index])
         assert values[f"ap/{label}"] == pytest.approx(ap, abs=1e-6)
         assert values[f"f1/{label}"] == pytest.approx(f1_score(truth[:, index], said[:, index]), abs=1e-6)
+        precision, recall = (measure(truth[:, index], said[:, index]) for measure in (precision_score, recall_score))
+        assert (values[f"precision/{label}"], values[f"recall/{label}"]) == pytest.approx((precision, recall))
     assert values["macro_ap"] == pytest.approx(sum(values[f"ap/{label}"] for label in LABELS[:3]) / 3)
     assert values["accuracy"] == pytest.approx((said == truth).float().mean().item())
     assert math.isnan(values["ap/never"])

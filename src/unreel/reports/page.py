@@ -53,7 +53,7 @@ def write(run_folder: Path) -> Path:
             scatter=scatter(results),
             strips=strips(results),
             timelines=timelines(results),
-            counted={"tag": "frames", "multitag": "frames where it holds"}.get(results.task, "clips"),
+            counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),
         )

@@ -160,11 +160,12 @@ def _lane(axes: Axes, film: Film, index: int, place: int, colors: Mapping[str, s
         _bars(axes, film, said & ~right, place + _SAID, colors[BAD])
     _bars(axes, film, right, place + _SAID, colors[MODEL])
     low, top = place + _CURVE[0], place + _CURVE[1]
-    times, scores = _thinned(film.times, film.scores[:, index])
+    times, scores = _thinned(film, film.scores[:, index])
     axes.axhline(low, color=colors[GRID], linewidth=0.6)
     axes.axhline((low + top) / 2, color=colors[GRID], linewidth=0.6, linestyle=(0, (2, 3)))
-    axes.plot(times, low + (top - low) * scores, color=colors[MODEL], linewidth=0.9)
-    axes.fill_between(times, low, low + (top - low) * scores, color=colors[OTHER], alpha=0.35, linewidth=0)
+    curve = low + (top - low) * scores
+    axes.step(times, curve, where="post", color=colors[MODEL], linewidth=0.9)
+    axes.fill_between(times, low, curve, step="post", color=colors[OTHER], alpha=0.35, linewidth=0)
 
 
 def _bars(axes: Axes, film: Film, holds: NDArray[np.bool_], top: float, color: str) -> None:
@@ -177,13 +178,12 @@ def _bars(axes: Axes, film: Film, holds: NDArray[np.bool_], top: float, color: s
         axes.broken_barh(spans, (top, _BAR), facecolors=color, linewidth=0)
 
 
-def _thinned(times: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """At most `MOST_POINTS` points: means of as many equal parts."""
-    if len(times) <= MOST_POINTS:
-        return times, scores
-    edges = np.linspace(0, len(times), MOST_POINTS + 1).astype(int)[:-1]
-    counts = np.diff(np.append(edges, len(times)))
-    return np.add.reduceat(times, edges) / counts, np.add.reduceat(scores, edges) / counts
+def _thinned(film: Film, scores: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The beginnings of at most `MOST_POINTS` equal parts and their mean scores, and once more the last at the end."""
+    frames = len(scores)
+    edges = np.linspace(0, frames, min(frames, MOST_POINTS) + 1).astype(int)
+    means = np.add.reduceat(scores, edges[:-1]) / np.diff(edges)
+    return np.append(film.times[edges[:-1]], film.ends[-1]), np.append(means, means[-1])
 
 
 def _clock(film: Film) -> tuple[str, Any]:

@@ -22,14 +22,14 @@ THRESHOLD = 0.5
 
 
 class HeadMeasures(Metric):
-    """Average precision, F1, and F1 of segments at three overlaps of each head; their means; accuracy.
+    """Average precision, F1, precision, recall, and F1 of segments at three overlaps of each head; means; accuracy.
 
     Args:
         labels: the K names.
         sync: compute over what all processes have seen.
 
     compute gives `macro_ap`, `macro_f1`, `accuracy` (of all frames times heads), `f1_at_10`, `f1_at_25`, `f1_at_50`
-    (means over heads), and for each head `ap/NAME`, `f1/NAME`, `f1_at_10/NAME` ...
+    (means over heads), and for each head `ap/NAME`, `f1/NAME`, `precision/NAME`, `recall/NAME`, `f1_at_10/NAME` ...
     """
 
     is_differentiable = False
@@ -69,6 +69,7 @@ class HeadMeasures(Metric):
         at_overlaps = _segments(said, truth, clips).f1()
         each |= dict(zip(map(overlap_name, OVERLAPS), at_overlaps, strict=True))
         means = {name: values.nanmean() for name, values in each.items()}
+        each |= {"precision": hits / said.sum(0), "recall": hits / truth.sum(0)}
         return {
             "macro_ap": means.pop("ap"),
             "macro_f1": means.pop("f1"),
