@@ -155,6 +155,17 @@ def test_a_layer_that_would_mix_padding_into_frames_refuses_lengths(tmp_path: Pa
         model(torch.randn(2, 4, 9), torch.tensor([3, 9]))
 
 
+def test_the_padding_of_an_embedding_is_zero(tmp_path: Path) -> None:
+    embedding = load_keras(golden_files.put_model(golden_files.read("models/embedding_mask"), tmp_path)).chain.steps[
+        "embedding_1"
+    ]
+    out, lengths = embedding(torch.tensor([[3, 4, 0], [5, 0, 0]]), None)
+    assert lengths.tolist() == [2, 1]
+    assert out[0, :2].all()
+    assert not out[0, 2:].any()
+    assert not out[1, 1:].any()
+
+
 def test_masking_refuses_padding_between_frames(tmp_path: Path) -> None:
     model = load_keras(golden_files.put_model(golden_files.read("models/masking"), tmp_path))
     x = torch.randn(2, 5, 3)
