@@ -13,6 +13,7 @@ from torchmetrics import MeanAbsoluteError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from unreel.inference.intervals import Interval, mean_interval, measure, wilson
+from unreel.tasks.segments import SegmentScores
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,12 @@ def test_resamples_that_lack_a_class_warn_nobody() -> None:
     measures = MetricCollection({"auroc": MulticlassAUROC(2, average="macro")})
     interval = measure(measures, scores, truth, list("abcd"))["auroc"]
     assert interval.low <= interval.value <= interval.high
+
+
+def test_a_clip_that_is_drawn_twice_is_two_clips() -> None:
+    """Two alike films: whatever is drawn measures alike, unless the film that is drawn twice joins with itself."""
+    true, said = torch.tensor([1, 0, 1, 1, 0, 1]), torch.tensor([1, 0, 0, 1, 0, 0])
+    films = torch.tensor([7, 7, 7, 3, 3, 3])
+    measures = MetricCollection({"segments": SegmentScores(2, background=0)})
+    interval = measure(measures, one_hot(said), true, list("aaabbb"), films)["f1_at_50"]
+    assert (interval.low, interval.value, interval.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
