@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 
-from unreel.clip import Clip, collate
+from unreel.clip import Clip, ClipBatch, LongClip, collate
 
 
 def make_clip(length: int, key: str = "a.mp4", **targets: torch.Tensor) -> Clip:
@@ -69,3 +69,43 @@ def test_views_travel_with_their_frames() -> None:
     batch = collate([one, two]).to("cpu")
     assert batch.views is not None
     assert batch.views.tolist() == [[0, 2], [1, 0]]
+
+
+def make_long(length: int, chunk: int, **targets: torch.Tensor) -> tuple[LongClip, Clip]:
+    clip = make_clip(length, **targets)
+    batch = collate([clip])
+    whole = ClipBatch(torch.empty(1, length, 0), batch.lengths, batch.times, batch.keys, targets=batch.targets)
+    pieces = clip.frames.split(chunk)
+    return LongClip(whole, chunk, pieces.__getitem__), clip
+
+
+def test_pieces_of_a_long_clip_joined_are_the_clip() -> None:
+    long, clip = make_long(7, 3, label=torch.arange(7))
+    assert long.chunks == 3
+    pieces = [long.to("cpu").cut(index) for index in range(3)]
+    assert [piece.frames.shape[1] for piece in pieces] == [3, 3, 1]
+    assert torch.equal(torch.cat([piece.frames for piece in pieces], 1)[0], clip.frames)
+    assert torch.equal(torch.cat([piece.times for piece in pieces], 1)[0], clip.times)
+    assert torch.equal(torch.cat([piece.targets["label"] for piece in pieces], 1)[0], torch.arange(7))
+    assert [piece.keys[0] for piece in pieces] == ["a.mp4@0.000-0.080", "a.mp4@0.120-0.200", "a.mp4@0.240-0.240"]
+    assert [piece.lengths.tolist() for piece in pieces] == [[3], [3], [1]]
+
+
+def test_whoever_listens_is_told_of_each_chunk() -> None:
+    long, _ = make_long(7, 3)
+    told: list[int] = []
+    long.listeners.append(told.append)
+    for index in (0, 2, 1):
+        long.to("cpu").read(index)
+    assert told == [0, 2, 1]
+
+
+def test_a_long_clip_is_checked() -> None:
+    long, clip = make_long(4, 2, label=torch.tensor(1))
+    with pytest.raises(ValueError, match="a row a frame"):
+        long.cut(0)
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        LongClip(long.whole, 0, long.frames)
+    with pytest.raises(ValueError, match=re.escape("(1, T, 0), got (1, 4, 3, 4, 5)")):
+        LongClip(collate([clip]), 2, long.frames)
+    assert repr(long).startswith("LongClip('a.mp4', 2 chunks of 2 frames")

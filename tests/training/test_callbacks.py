@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import signal
@@ -14,9 +15,19 @@ from typing import Any, Literal, cast
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from rich.console import Console
 from safetensors.torch import load_file
 
-from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, SeedEveryStep, StoppedError
+from unreel.clip import ClipBatch, LongClip
+from unreel.training.callbacks import (
+    History,
+    KeepLast,
+    KeepWeights,
+    ListLeftOut,
+    ProgressBar,
+    SeedEveryStep,
+    StoppedError,
+)
 
 
 class Weight(LightningModule):
@@ -203,3 +214,28 @@ def test_files_left_out_are_listed_before_each_save() -> None:
     loaders[1].left_out["b.mp4"] = "empty"
     callback.on_save_checkpoint(trainer_at(1), Weight(), {})
     assert written == [{"a.mp4": "torn"}, {"a.mp4": "torn", "b.mp4": "empty"}]
+
+
+def test_the_bar_follows_the_chunks_of_a_long_clip() -> None:
+    bar = ProgressBar(Console(file=io.StringIO(), force_terminal=True), "run", "val_x")
+    module = SimpleNamespace(total_steps=20)
+    trainer = trainer_at(1)
+    trainer.accumulate_grad_batches = 1
+    bar.on_train_start(trainer, cast(LightningModule, module))
+    assert bar.bar is not None
+    shown = bar.bar.tasks[0]
+    times = torch.arange(8, dtype=torch.float64)[None]
+    whole = ClipBatch(torch.empty(1, 8, 0), torch.tensor([8]), times, ("film [1]",))
+    clip = LongClip(whole, 2, lambda index: torch.zeros(2, 1))
+    bar.on_train_batch_start(trainer, cast(LightningModule, module), clip, 0)
+    seen = []
+    for index in (0, 1, 2, 3, 3, 2, 1, 0):
+        clip.to("cpu").read(index)
+        seen.append((shown.completed, shown.description))
+    assert [completed for completed, _ in seen] == [10 + place / 8 for place in range(1, 9)]
+    assert seen[5][1] == "run  film [1] 3/4"
+    trainer.global_step = 11
+    bar.on_train_batch_end(trainer, cast(LightningModule, module), None, clip, 0)
+    assert (shown.completed, shown.description) == (11, "run")
+    bar.on_validation_batch_start(trainer, cast(LightningModule, module), clip, 0)
+    bar.teardown(trainer, cast(LightningModule, module), "fit")
