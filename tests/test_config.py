@@ -187,7 +187,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         (
             "{task: tag, data: {batch_size: 1}, training: {through_time: truncated, chunk: 10}, "
             "model: {name: conv_lstm_tagger}}",
-            "set training.chunk to a multiple of model.norm_frames 16, got 10",
+            "takes 16 frames together, so that training.chunk must be a multiple of them, got 10; set it to one",
         ),
     ],
 )

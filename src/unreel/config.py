@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,8 +150,8 @@ class RunConfig:
             "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
                 not self.model.causal
             ),
-            f"batch normalisation takes {blocks} frames together; set training.chunk to a multiple of model.norm_frames "
-            f"{blocks}, got {training.chunk}": training.chunk % blocks != 0,
+            f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, got "
+            f"{training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
             f"it takes one clip a batch, got data.batch_size {data.batch_size}; set data.batch_size 1, and "
             f"training.accumulate {data.batch_size} for as many clips a step": data.batch_size != 1,
             f"frames are read as they are needed, got data.cache {data.cache}; set data.cache none": (
@@ -189,7 +190,7 @@ def model_named(arguments: Sequence[str]) -> str:
     It decides which flags there are, so it is looked for before they are read.
     """
     found = RunConfig().model.name
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in pairwise([*arguments, ""]):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
         if flag == "--model.name":
