@@ -150,8 +150,8 @@ class RunConfig:
             "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
                 not self.model.causal
             ),
-            f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, got "
-            f"{training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
+            f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, "
+            f"got {training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
             f"it takes one clip a batch, got data.batch_size {data.batch_size}; set data.batch_size 1, and "
             f"training.accumulate {data.batch_size} for as many clips a step": data.batch_size != 1,
             f"frames are read as they are needed, got data.cache {data.cache}; set data.cache none": (
