@@ -13,6 +13,7 @@ import pytest
 
 from unreel.cli import SHORT_FLAGS, VERBS
 from unreel.config import build_parser
+from unreel.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +43,8 @@ def test_train_in_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["README.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))])
 def test_every_flag_and_verb_in_the_docs_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    known = {option for action in build_parser("unreel")._actions for option in action.option_strings}
+    parsers = [build_parser("unreel", model) for model in MODELS]
+    known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     known |= {*SHORT_FLAGS, "--out", "--resume", "--print_config", "--plot", "--json", "--rows", "--timelines", "--help"}
     said = set(
         re.findall(r"(?<![\w-])--[a-z][\w.-]*", "\n".join(re.findall(r"unreel [^\n`]*|\| `--[^|]*|`--[^`]*`", text)))
