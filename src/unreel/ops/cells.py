@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional
 
 from unreel.ops.activations import activation
 
@@ -57,6 +58,14 @@ class Cell:
         """Where `gate` lies in the G·H features, for H = `hidden`."""
         first = self.gates.index(gate) * hidden
         return slice(first, first + hidden)
+
+    def lift(self, recurrent_bias: Tensor | None) -> Tensor | None:
+        """The recurrent bias (H,) of one gate as (G·H,), zero for the other gates; None for None."""
+        if recurrent_bias is None or self.recurrent_bias is None:
+            return None
+        hidden = len(recurrent_bias)
+        part = self.part(self.recurrent_bias, hidden)
+        return functional.pad(recurrent_bias, (part.start, len(self.gates) * hidden - part.stop))
 
     def step(self, zx: Tensor, recur: Recur, state: State, peephole: Tensor | None = None) -> State:
         """The state after one more frame.

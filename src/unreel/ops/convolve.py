@@ -60,6 +60,26 @@ def convolve(x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], d
     return _CONVOLUTIONS[len(sides)](x, kernel, None, stride, even, dilation).movedim(1, -1)
 
 
+def accumulate(
+    out: Tensor, x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> None:
+    """out (N, *S', F) += x ∗ kernel, for packed tensors.
+
+    oneDNN adds in place; elsewhere the convolution is made and then added.
+    """
+    even = tuple(before for before, after in sides if before == after)
+    in_place = out.dtype == x.dtype == torch.float32 and out.device.type == "cpu" and len(even) == len(sides)
+    if not (in_place and torch.backends.mkldnn.is_available()):
+        out.add_(convolve(x, kernel, sides, stride, dilation))
+        return
+    if len(sides) == 1:
+        out, x, kernel = out.unsqueeze(1), x.unsqueeze(1), kernel.unsqueeze(2)
+        even, stride, dilation = (0, *even), (1, *stride), (1, *dilation)
+    torch.ops.mkldnn._convolution_pointwise_.binary(
+        out.movedim(-1, 1), x.movedim(-1, 1), kernel, None, even, stride, dilation, 1, "add", None, None, [], None
+    )
+
+
 def convolve_backward(
     dout: Tensor,
     x: Tensor,
@@ -69,7 +89,7 @@ def convolve_backward(
     dilation: tuple[int, ...],
     needs_x: bool,
 ) -> tuple[Tensor | None, Tensor]:
-    """Gradients of x (None where not wanted) and of the kernel, from that of the output (N, *S', F)."""
+    """Gradients of x (None where not wanted) and of the kernel (F, D, *K), from that of the output (N, *S', F)."""
     if len(sides) == 1:
         dx, dkernel = convolve_backward(
             dout.unsqueeze(1),

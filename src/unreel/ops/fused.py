@@ -22,8 +22,10 @@ from torch import Tensor
 from unreel.ops import gates
 from unreel.ops.cells import Cell, State
 from unreel.ops.convolve import packed
-from unreel.ops.gates import Biases
+from unreel.ops.feeds import feed_of
+from unreel.ops.gates import Biases, buffer
 from unreel.ops.gradients import gradients_of
+from unreel.ops.precision import cast
 from unreel.ops.products import Product
 from unreel.ops.weights import Weights
 
@@ -134,25 +136,23 @@ def _forward(
     given: State,
 ) -> tuple[Tensor, State, State, Tensor]:
     """Output (N, T, *S', H), end state, series of states (T, N, *S', H) and what else the backward needs."""
-    cell, product, keep = setting.cell, setting.product, setting.keep
+    cell, product, compute, keep = setting.cell, setting.product, setting.compute, setting.keep
     n, t = x.shape[:2]
-    hidden = product.hidden(recurrent_kernel)
-    shape = (n, *product.space(x.shape[2:-1], kernel), hidden)
-    dtype = torch.float32 if setting.compute is not None else x.dtype
-    inputs = product.inputs(_cast(x, setting.compute), _cast(kernel, setting.compute))
-    through = _cast(recurrent_kernel, setting.compute)
-    series = tuple(x.new_empty((t if keep or not member else 1, *shape), dtype=dtype) for member in range(cell.states))
-    kept = x.new_empty((t if keep else 0, gates.PLANES[cell.kind], *shape), dtype=dtype)
-    before = tuple(member.to(dtype).contiguous() for member in given)
+    shape = (n, *product.space(x.shape[2:-1], kernel), product.hidden(recurrent_kernel))
+    dtype = x.dtype if compute is None else torch.float32
+    before = tuple(packed(member.to(dtype)) for member in given)
     before = before or (x.new_zeros(shape, dtype=dtype),) * cell.states
+    feed = feed_of(
+        product, cell, cast(x, compute), cast(kernel, compute), cast(recurrent_kernel, compute), biases, before[0]
+    )
     one_step = gates.choose(cell, biases, before[0])
+    series = tuple(buffer(x, (t if keep or not member else 1, *shape), dtype) for member in range(cell.states))
+    kept = buffer(x, (t if keep else 0, gates.PLANES[cell.kind], *shape), dtype)
     end = tuple(torch.empty_like(before[0]) for _ in range(cell.states))
     for step in range(t):
         after = tuple(member[step if len(member) > 1 else 0] for member in series)
-        zx, zh = packed(inputs(step).to(dtype)), None
-        if step or setting.starts:
-            zh = packed(product.recur(_dropped(before[0], dropped, setting.compute), through).to(dtype))
-        one_step.forward(zx, zh, before, after, kept[step] if keep else None)
+        h = _dropped(before[0], dropped, compute) if step or setting.starts else None
+        one_step.forward(*feed.at(step, h), feed.base, before, after, kept[step] if keep else None)
         before = after
         _keep_ends(setting.ends, step + 1, after, end)
     out = series[0].transpose(0, 1)
@@ -178,43 +178,35 @@ def _backward(
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, W, U, b, the recurrent bias, the peepholes, `dropped` (none), and the state given."""
-    cell, product = setting.cell, setting.product
-    t = x.shape[1]
+    cell, product, compute = setting.cell, setting.product, setting.compute
     like = series[0][0]
-    zeros = torch.zeros_like(like)
     one_step = gates.choose(cell, biases, like)
-    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, like, setting.compute, needs[0])
-    ended = tuple(None if member is None else member.to(like.dtype).contiguous() for member in dend)
-    dh = None if setting.ends else ended[0]
-    dc = None
-    if cell.states == 2:
-        dc = torch.zeros_like(like) if setting.ends or ended[1] is None else ended[1].clone()
-    for step in reversed(range(t)):
-        here = zeros if dout is None else dout[:, step].to(like.dtype).contiguous()
-        if setting.ends is not None:
-            here, dh = _enter_clips(setting.ends, step, here, dh, dc, ended)
-        before = tuple(member[step - 1] for member in series) if step else given or (zeros,) * cell.states
+    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, like, compute, needs[0])
+    given = tuple(packed(member.to(like.dtype)) for member in given) or (torch.zeros_like(like),) * cell.states
+    dh = buffer(like, like.shape, like.dtype).zero_()
+    dc = torch.zeros_like(dh) if cell.states == 2 else None
+    for step in reversed(range(x.shape[1])):
+        if dout is not None:
+            dh += dout[:, step]
+        _enter_clips(setting.ends, step, x.shape[1], dh, dc, dend)
+        before = tuple(member[step - 1] for member in series) if step else given
         after = tuple(member[step] for member in series)
         dzx, dzh = gather.slots(step)
-        passing = one_step.backward(here, dh, dc, kept[step], before, after, dzx, dzh)
-        state_before = _dropped(before[0], dropped, setting.compute) if step or setting.starts else None
-        dh = gather.add(step, dzx, dzh, state_before, bool(step) or any(needs[7:]))
-        if dh is not None and dropped is not None:
-            dh = dh * dropped
-        if dh is not None and passing is not None:
-            dh = dh.add_(passing)
+        one_step.backward(dh, dc, kept[step], before, after, dzx, dzh)
+        if cell.kind != "gru":
+            dh.zero_()
+        h = _dropped(before[0], dropped, compute) if step or setting.starts else None
+        more = dh if dropped is None else torch.zeros_like(dh)
+        gather.add(step, dzx, dzh, h, more if step or any(needs[7:]) else None)
+        if dropped is not None:
+            dh += more * dropped
     grads = one_step.gradients()
-    dx, dkernel, drecurrent = gather.finish()
     first = () if not setting.starts else (dh,) if dc is None else (dh, dc)
-    return dx, dkernel, drecurrent, grads.bias, grads.recurrent_bias, grads.peephole, None, *first
+    return *gather.finish(), *grads, None, *first
 
 
 def _dropped(h: Tensor, dropped: Tensor | None, compute: torch.dtype | None) -> Tensor:
-    return _cast(h if dropped is None else h * dropped, compute)
-
-
-def _cast(x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return x if dtype is None else x.to(dtype)
+    return cast(h if dropped is None else h * dropped, compute)
 
 
 def _keep_ends(ends: tuple[int, ...] | None, length: int, state: State, end: State) -> None:
@@ -226,23 +218,18 @@ def _keep_ends(ends: tuple[int, ...] | None, length: int, state: State, end: Sta
 
 
 def _enter_clips(
-    ends: tuple[int, ...],
+    ends: tuple[int, ...] | None,
     step: int,
-    dout: Tensor,
-    dh: Tensor | None,
+    t: int,
+    dh: Tensor,
     dc: Tensor | None,
     dend: tuple[Tensor | None, ...],
-) -> tuple[Tensor, Tensor | None]:
-    """Coming backwards: nothing before a clip's last frame is reached, and there the end state's gradient enters."""
-    if all(step < length - 1 for length in ends):
-        return dout, dh
-    dout = dout.clone()
-    for clip, length in enumerate(ends):
+) -> None:
+    """Coming backwards: what lies behind a clip's last frame is not reached; there the end state's gradient enters."""
+    for clip, length in enumerate(ends or (t,) * len(dh)):
         if length <= step:
-            dout[clip] = 0
+            dh[clip] = 0
         elif length == step + 1:
-            if dend[0] is not None:
-                dout[clip] += dend[0][clip]
-            if dc is not None and dend[1] is not None:
-                dc[clip] = dend[1][clip]
-    return dout, dh
+            for member, gradient in zip((dh, dc), dend, strict=False):
+                if member is not None and gradient is not None:
+                    member[clip] += gradient[clip]

@@ -11,6 +11,7 @@ Shape letters: N clips, S positions in space, H hidden features, G gates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -23,11 +24,15 @@ try:
     from unreel.ops import _gates  # type: ignore[attr-defined]
 except ImportError:  # built where there was no C compiler
     _gates = None
+else:
+    if _gates.INTERFACE != 1:
+        raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
 
 PLANES = {"rnn": 0, "lstm": 4, "gru": 4}
 """How many tensors (N, *S, H) a step of each kind of cell keeps for its backward, beside the states."""
 _KINDS = ("rnn", "lstm", "gru")
 _CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
+_LARGE = 1 << 22  # bytes
 _WIDEST = 1024  # features of a gate that fit the C code's block
 
 
@@ -45,12 +50,16 @@ class Biases(NamedTuple):
 class Gates(Protocol):
     """What the engine asks of either twin."""
 
-    def forward(self, zx: Tensor, zh: Tensor | None, before: State, after: State, kept: Tensor | None) -> None:
+    def forward(
+        self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
+    ) -> None:
         """From products to the next state.
 
         Args:
-            zx: (N, *S, G·H), x·W without bias.
-            zh: (N, *S, G·H), h·U without bias; None for zero, or where zx already holds the sum (not GRU).
+            zx: (N, *S, G·H), x·W + b; with no zh, h·U is in it too.
+            zh: (N, *S, G·H), h·U with the recurrent bias; None but for a GRU, whose zh stands apart.
+            base: (2, G·H), what all of zx and of zh is overwritten with once read: there the next step's products
+                are added. None leaves them alone.
             before: the state, tensors (N, *S, H).
             after: where the next state goes. Its c may be the one of `before`.
             kept: (planes, N, *S, H), where to keep what the backward needs; None to keep nothing.
@@ -59,27 +68,22 @@ class Gates(Protocol):
 
     def backward(
         self,
-        dout: Tensor,
-        dh: Tensor | None,
+        dh: Tensor,
         dc: Tensor | None,
         kept: Tensor,
         before: State,
         after: State,
         dzx: Tensor,
         dzh: Tensor,
-    ) -> Tensor | None:
+    ) -> None:
         """From gradients after a step to those before it.
 
         Args:
-            dout: (N, *S, H), gradient of the output.
-            dh: (N, *S, H), gradient of the state h from later frames, to be added to dout; None for zero.
-            dc: (N, *S, H) of c, changed in place into the gradient of the c before; None where there is no c.
+            dh: (N, *S, H) of h; of a GRU changed in place into what passes by the products to the h before.
+            dc: (N, *S, H) of c, changed in place into that of the c before; None where there is no c.
             kept, before, after: as `forward` had and left them.
             dzx: (N, *S, G·H), where the gradient of zx goes.
             dzh: the same of zh; the same tensor as dzx, but for a GRU.
-
-        Returns:
-            What of dh passes by the products, (N, *S, H); None for nothing.
         """
         ...
 
@@ -98,26 +102,31 @@ class Plain:
         self.act = activation(cell.activation)
         self.gate = activation(cell.recurrent_activation)
 
-    def forward(self, zx: Tensor, zh: Tensor | None, before: State, after: State, kept: Tensor | None) -> None:
+    def forward(
+        self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
+    ) -> None:
         """See `Gates.forward`."""
-        biases = self.biases
-        if biases.bias is not None:
-            zx = zx + biases.bias
         if self.cell.kind == "gru":
-            self._gru(zx, zh if zh is not None else torch.zeros_like(zx), before, after, kept)
-            return
-        z = zx if zh is None else zx + zh
-        if self.cell.kind == "rnn":
-            after[0].copy_(self.act.apply(z))
-            return
+            assert zh is not None
+            self._gru(zx, zh, before, after, kept)
+        elif self.cell.kind == "rnn":
+            after[0].copy_(self.act.apply(zx))
+        else:
+            self._lstm(zx, before, after, kept)
+        if base is not None:
+            zx.copy_(base[0].expand_as(zx))
+            if zh is not None:
+                zh.copy_(base[1].expand_as(zh))
+
+    def _lstm(self, z: Tensor, before: State, after: State, kept: Tensor | None) -> None:
         enter, forget, candidate, leave = z.chunk(4, -1)
-        c = before[1]
-        if biases.peephole is not None:
-            enter, forget = enter + biases.peephole[0] * c, forget + biases.peephole[1] * c
+        c, peephole = before[1], self.biases.peephole
+        if peephole is not None:
+            enter, forget = enter + peephole[0] * c, forget + peephole[1] * c
         enter, forget, candidate = self.gate.apply(enter), self.gate.apply(forget), self.act.apply(candidate)
         c = forget * c + enter * candidate
-        if biases.peephole is not None:
-            leave = leave + biases.peephole[2] * c
+        if peephole is not None:
+            leave = leave + peephole[2] * c
         leave = self.gate.apply(leave)
         after[1].copy_(c)
         after[0].copy_(leave * self.act.apply(c))
@@ -126,8 +135,6 @@ class Plain:
     def _gru(self, zx: Tensor, zh: Tensor, before: State, after: State, kept: Tensor | None) -> None:
         reset_x, update_x, candidate_x = zx.chunk(3, -1)
         reset_h, update_h, product = zh.chunk(3, -1)
-        if self.biases.recurrent_bias is not None:
-            product = product + self.biases.recurrent_bias
         reset, update = self.gate.apply(reset_x + reset_h), self.gate.apply(update_x + update_h)
         candidate = self.act.apply(candidate_x + reset * product)
         after[0].copy_(candidate + update * (before[0] - candidate))
@@ -135,36 +142,32 @@ class Plain:
 
     def backward(
         self,
-        dout: Tensor,
-        dh: Tensor | None,
+        dh: Tensor,
         dc: Tensor | None,
         kept: Tensor,
         before: State,
         after: State,
         dzx: Tensor,
         dzh: Tensor,
-    ) -> Tensor | None:
+    ) -> None:
         """See `Gates.backward`."""
-        whole = dout if dh is None else dout + dh
-        passing = None
         if self.cell.kind == "rnn":
-            dzx.copy_(whole * self.act.slope(after[0]))
+            dzx.copy_(dh * self.act.slope(after[0]))
         elif self.cell.kind == "gru":
             reset, update, candidate, product = kept.unbind(0)
-            dcandidate = whole * (1 - update) * self.act.slope(candidate)
-            dupdate = whole * (before[0] - candidate) * self.gate.slope(update)
+            dcandidate = dh * (1 - update) * self.act.slope(candidate)
+            dupdate = dh * (before[0] - candidate) * self.gate.slope(update)
             dreset = dcandidate * product * self.gate.slope(reset)
             _side_by_side(dzx, dreset, dupdate, dcandidate)
             _side_by_side(dzh, dreset, dupdate, dcandidate * reset)
-            passing = whole * update
+            dh.mul_(update)
         else:
             assert dc is not None
-            self._lstm_backward(whole, dc, kept, before[1], after[1], dzx)
+            self._lstm_backward(dh, dc, kept, before[1], after[1], dzx)
         if self.grads.bias is not None:
             self.grads.bias.add_(dzx.flatten(0, -2).sum(0))
         if self.grads.recurrent_bias is not None:
             self.grads.recurrent_bias.add_(dzh.chunk(3, -1)[2].flatten(0, -2).sum(0))
-        return passing
 
     def gradients(self) -> Biases:
         """See `Gates.gradients`."""
@@ -203,17 +206,15 @@ class Native:
         self.kind = _KINDS.index(cell.kind)
         self.hidden = hidden
         self.gru = cell.kind == "gru"
-        vectors = [v for v in (biases.bias, biases.recurrent_bias) if v is not None]
-        self.vector = torch.cat(vectors).contiguous() if vectors else None
         width = len(cell.gates) * hidden
         self.has = tuple(v is not None for v in biases)
         self.sums = torch.zeros(2, width)  # gradients of b, and of a GRU's recurrent products
         self.scratch = torch.empty(2 * self.threads, width)
 
-    def forward(self, zx: Tensor, zh: Tensor | None, before: State, after: State, kept: Tensor | None) -> None:
+    def forward(
+        self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
+    ) -> None:
         """See `Gates.forward`."""
-        if zh is None and self.gru:
-            zh = torch.zeros_like(zx)
         _gates.forward(  # type: ignore[union-attr]
             self.kind,
             after[0].numel() // self.hidden,
@@ -221,7 +222,7 @@ class Native:
             *self.head,
             zx.data_ptr(),
             0 if zh is None else zh.data_ptr(),
-            0 if self.vector is None else self.vector.data_ptr(),
+            0 if base is None else base.data_ptr(),
             before[0].data_ptr(),
             before[-1].data_ptr(),
             after[0].data_ptr(),
@@ -231,38 +232,33 @@ class Native:
 
     def backward(
         self,
-        dout: Tensor,
-        dh: Tensor | None,
+        dh: Tensor,
         dc: Tensor | None,
         kept: Tensor,
         before: State,
         after: State,
         dzx: Tensor,
         dzh: Tensor,
-    ) -> Tensor | None:
+    ) -> None:
         """See `Gates.backward`."""
-        passing = torch.empty_like(dout) if self.gru else None
         _gates.backward(  # type: ignore[union-attr]
             self.kind,
-            dout.numel() // self.hidden,
+            dh.numel() // self.hidden,
             self.hidden,
             *self.head,
-            dout.data_ptr(),
-            0 if dh is None else dh.data_ptr(),
+            dh.data_ptr(),
+            0 if dc is None else dc.data_ptr(),
             kept.data_ptr(),
             before[0].data_ptr(),
             before[-1].data_ptr(),
             after[0].data_ptr(),
             after[-1].data_ptr(),
-            0 if dc is None else dc.data_ptr(),
-            0 if passing is None else passing.data_ptr(),
             dzx.data_ptr(),
             dzh.data_ptr(),
             self.sums.data_ptr(),
             self.sums[1].data_ptr() if self.gru else 0,
             self.scratch.data_ptr(),
         )
-        return passing
 
     def gradients(self) -> Biases:
         """See `Gates.gradients`."""
@@ -277,6 +273,15 @@ def choose(cell: Cell, biases: Biases, like: Tensor) -> Gates:
     if _gates is not None and fits and biases.peephole is None:
         return Native(cell, biases, like.shape[-1])
     return Plain(cell, biases)
+
+
+def buffer(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Uninitialised memory on the device of `like`, on large pages where it is large."""
+    made = like.new_empty(shape, dtype=dtype)
+    size = made.numel() * made.element_size()
+    if _gates is not None and made.device.type == "cpu" and size >= _LARGE:
+        _gates.advise(made.data_ptr(), size)
+    return made
 
 
 def _keep(kept: Tensor | None, *planes: Tensor) -> None:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from unreel.ops.cells import Cell
-from unreel.ops.convolve import convolve_backward, packed, same
+from unreel.ops.convolve import accumulate, convolve_backward, packed, same
+from unreel.ops.gates import buffer
+from unreel.ops.precision import add_product, cast
 from unreel.ops.products import Convolution, Matrix, Product
 
 
@@ -26,7 +28,7 @@ class Gradients(Protocol):
         """Where the gates' gradients of a step go: of zx and zh, (N, *S, G·H) each; one tensor where they are equal."""
         ...
 
-    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """Take a step's gradients.
 
         Args:
@@ -34,10 +36,7 @@ class Gradients(Protocol):
             dzx: what was written into the slots.
             dzh: the same.
             h: the state that met U in this step, (N, *S, H); None for none.
-            needs_state: whether the gradient of h is wanted.
-
-        Returns:
-            The gradient of h, (N, *S, H), or None.
+            dh: where the gradient of h is added to, (N, *S, H); None where it is not wanted.
         """
         ...
 
@@ -72,22 +71,23 @@ class MatrixGradients:
         """See `Gradients.slots`."""
         return self.dzx[step], self.dzh[step]
 
-    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """See `Gradients.add`."""
         if h is None:
-            return None
+            return
         self.h[step] = h
-        return (_as(dzh, self.compute) @ self.back).to(dzh.dtype) if needs_state else None
+        if dh is not None:
+            add_product(dh, cast(dzh, self.compute), self.back)
 
     def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """See `Gradients.finish`."""
-        dzx, dzh = _as(self.dzx.flatten(0, 1), self.compute), _as(self.dzh.flatten(0, 1), self.compute)
-        x = _as(self.x.transpose(0, 1).flatten(0, 1), self.compute)
+        dzx, dzh = cast(self.dzx.flatten(0, 1), self.compute), cast(self.dzh.flatten(0, 1), self.compute)
+        x = cast(self.x.transpose(0, 1).flatten(0, 1), self.compute)
         dkernel = (x.t() @ dzx).to(self.kernel.dtype)
         drecurrent = (self.h.flatten(0, 1).t() @ dzh).to(self.recurrent_kernel.dtype)
         dx = None
         if self.needs_x:
-            dx = (dzx @ _as(self.kernel, self.compute).t()).to(self.x.dtype)
+            dx = (dzx @ cast(self.kernel, self.compute).t()).to(self.x.dtype)
             dx = dx.unflatten(0, self.dzx.shape[:2]).transpose(0, 1)
         return dx, dkernel, drecurrent
 
@@ -107,36 +107,42 @@ class ConvolutionGradients:
         needs_x: bool,
     ) -> None:
         self.x, self.product, self.compute = x, product, compute
-        self.kernel, self.recurrent_kernel = kernel, recurrent_kernel
-        self.dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs_x else None
+        self.kernel, self.recurrent_kernel = cast(kernel, compute), cast(recurrent_kernel, compute)
+        # the convolution that is the transpose of that with U, where its padding is the same on both sides
+        self.back = self.recurrent_kernel.transpose(0, 1).flip(tuple(range(2, kernel.ndim))).contiguous()
+        self.dx = buffer(x, x.shape, x.dtype) if needs_x else None
         self.dkernel, self.drecurrent = torch.zeros_like(kernel), torch.zeros_like(recurrent_kernel)
-        self.dzx = like.new_empty(*like.shape[:-1], len(kernel))
-        self.dzh = self.dzx if cell.kind != "gru" else torch.empty_like(self.dzx)
+        shape = (*like.shape[:-1], len(kernel))
+        self.dzx = buffer(like, shape, like.dtype)
+        self.dzh = self.dzx if cell.kind != "gru" else buffer(like, shape, like.dtype)
 
     def slots(self, step: int) -> tuple[Tensor, Tensor]:
         """See `Gradients.slots`."""
         return self.dzx, self.dzh
 
-    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, needs_state: bool) -> Tensor | None:
+    def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """See `Gradients.add`."""
         product, ones = self.product, (1,) * self.product.rank
-        x = packed(_as(self.x[:, step], self.compute))
+        x = packed(cast(self.x[:, step], self.compute))
         sides = product.sides(x.shape[1:-1], self.kernel.shape[2:])
-        kernel = _as(self.kernel, self.compute)
         dx, dkernel = convolve_backward(
-            _as(dzx, self.compute), x, kernel, sides, product.stride, product.dilation, self.dx is not None
+            cast(dzx, self.compute), x, self.kernel, sides, product.stride, product.dilation, self.dx is not None
         )
         self.dkernel += dkernel
         if self.dx is not None and dx is not None:
             self.dx[:, step] = dx
         if h is None:
-            return None
-        kernel = _as(self.recurrent_kernel, self.compute)
-        dh, drecurrent = convolve_backward(
-            _as(dzh, self.compute), h, kernel, same(kernel.shape[2:]), ones, ones, needs_state
+            return
+        dzh, sides = cast(dzh, self.compute), same(self.recurrent_kernel.shape[2:])
+        mirrored = all(before == after for before, after in sides)
+        dmore, drecurrent = convolve_backward(
+            dzh, h, self.recurrent_kernel, sides, ones, ones, dh is not None and not mirrored
         )
         self.drecurrent += drecurrent
-        return None if dh is None else dh.to(dzh.dtype).contiguous()
+        if dmore is not None and dh is not None:
+            dh += dmore
+        elif dh is not None:
+            accumulate(dh, dzh, self.back, sides, ones, ones)
 
     def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """See `Gradients.finish`."""
@@ -168,7 +174,3 @@ def gradients_of(
     if isinstance(product, Matrix):
         return MatrixGradients(cell, x, kernel, recurrent_kernel, like, compute, needs_x)
     return ConvolutionGradients(cell, product, x, kernel, recurrent_kernel, like, compute, needs_x)
-
-
-def _as(x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return x if dtype is None else x.to(dtype)

@@ -9,13 +9,12 @@ Shape letters: N clips, T frames, S positions in space, D features in, H hidden 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from unreel.ops.convolve import Sides, convolve, packed, same
+from unreel.ops.convolve import Sides, convolve, same
 
 Padding = Literal["same", "valid"]
 
@@ -33,11 +32,6 @@ class Matrix:
     def recur(self, h: Tensor, kernel: Tensor) -> Tensor:
         """State to gates: (N, H) to (N, G·H)."""
         return h @ kernel
-
-    def inputs(self, x: Tensor, kernel: Tensor) -> Callable[[int], Tensor]:
-        """x (N, T, D) to a function from step to x_t·W (N, G·H): all products at once."""
-        n, t = x.shape[:2]
-        return (x.transpose(0, 1).flatten(0, 1) @ kernel).unflatten(0, (t, n)).__getitem__
 
     def space(self, space: tuple[int, ...], kernel: Tensor) -> tuple[int, ...]:
         """S' for an input of size S: nothing."""
@@ -81,10 +75,6 @@ class Convolution:
     def recur(self, h: Tensor, kernel: Tensor) -> Tensor:
         """State to gates: (N, *S', H) to (N, *S', G·H)."""
         return convolve(h, kernel, same(kernel.shape[2:]), (1,) * self.rank, (1,) * self.rank)
-
-    def inputs(self, x: Tensor, kernel: Tensor) -> Callable[[int], Tensor]:
-        """x (N, T, *S, D) to a function from step to x_t ∗ W (N, *S', G·H): one at a time, while it is in cache."""
-        return lambda step: self.project(packed(x[:, step]), kernel)
 
     def space(self, space: tuple[int, ...], kernel: Tensor) -> tuple[int, ...]:
         """S' for an input of size S."""

@@ -108,7 +108,7 @@ def scan_reference(
         zx = normalize(zx.flatten(0, 1), weights.gains[0], len(cell.gates)).unflatten(0, x.shape[:2])
     if weights.bias is not None:
         zx = zx + weights.bias
-    bias = weights.recurrent_bias_of(cell)
+    bias = cell.lift(weights.recurrent_bias)
 
     def recur(h: Tensor, gates: slice) -> Tensor:
         zh = product.recur(h if dropped is None else h * dropped, product.gates(weights.recurrent_kernel, gates))

@@ -85,7 +85,7 @@ def _torch_parameters(cell: Cell, weights: Weights, x: Tensor) -> list[Tensor]:
     """The weights as torch.nn.LSTM and its kin name them: w_ih (G·H, D), w_hh (G·H, H), b_ih, b_hh (G·H,)."""
     parameters = [weights.kernel.t(), weights.recurrent_kernel.t()]
     if weights.bias is not None:
-        bias = weights.recurrent_bias_of(cell)
+        bias = cell.lift(weights.recurrent_bias)
         parameters += [weights.bias, torch.zeros_like(weights.bias) if bias is None else bias]
     if x.is_cuda:
         # cuDNN wants all weights in one piece of memory in this order, and warns when it must make it.

@@ -8,9 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional
-
-from unreel.ops.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -32,11 +29,3 @@ class Weights:
     recurrent_bias: Tensor | None = None
     peephole: Tensor | None = None
     gains: Tensor | None = None
-
-    def recurrent_bias_of(self, cell: Cell) -> Tensor | None:
-        """The recurrent bias of one gate as (G·H,), zero for the other gates."""
-        if self.recurrent_bias is None or cell.recurrent_bias is None:
-            return None
-        hidden = len(self.recurrent_bias)
-        part = cell.part(cell.recurrent_bias, hidden)
-        return functional.pad(self.recurrent_bias, (part.start, len(cell.gates) * hidden - part.stop))
