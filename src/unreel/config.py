@@ -152,6 +152,10 @@ class RunConfig:
             ),
             f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, "
             f"got {training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
+            f"data.sampling takes {data.sampling.frames} frames of a clip, which is no more than a chunk; set "
+            "data.sampling.policy all, for all of them": (
+                data.sampling.policy != "all" and data.sampling.frames <= training.chunk
+            ),
             f"it takes one clip a batch, got data.batch_size {data.batch_size}; set data.batch_size 1, and "
             f"training.accumulate {data.batch_size} for as many clips a step": data.batch_size != 1,
             f"frames are read as they are needed, got data.cache {data.cache}; set data.cache none": (

@@ -22,10 +22,11 @@ from safetensors.torch import load_file
 
 from unreel import experiment, inference, training
 from unreel.config import RunConfig, to_yaml
-from unreel.data import AugmentConfig, SplitConfig, split
+from unreel.data import AugmentConfig, SamplingConfig, SplitConfig, split
 from unreel.data.readers import ArraySource
 from unreel.errors import ConfigError, ReadError
 from unreel.inference import intervals, outputs
+from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ModelConfig
 from unreel.runs import Run, load_manifest
 from unreel.tasks import OptimConfig
 from unreel.training import StoppedError, fitting
@@ -66,11 +67,15 @@ def trained(config: RunConfig, folder: Path) -> Run:
     return run
 
 
-def without_chance(config: RunConfig) -> RunConfig:
+CNN_RNN = CNNRNNConfig(encoder=EncoderConfig(channels=(4,), features=8), recurrence="gru", hidden_size=8)
+TAGGER = ConvLSTMTaggerConfig(channels=(4, 3), head_channels=2, dense=(8, 4), norm_frames=CHUNK, heads="joint")
+
+
+def without_chance(config: RunConfig, model: ModelConfig = CNN_RNN) -> RunConfig:
     """Nothing draws at random but the first weights and the order of films; SGD, since Adam makes much of rounding."""
     return replace(
         config,
-        model=replace(config.model, dropout=0.0),
+        model=model,
         data=replace(config.data, augment=AugmentConfig()),
         optim=OptimConfig(optimizer="sgd", lr=0.05),
     )
@@ -83,8 +88,10 @@ def assert_close_weights(one: Run, two: Run) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
-def test_recompute_learns_what_the_whole_way_learns(films: Path, tmp_path: Path) -> None:
-    whole, again = (trained(without_chance(tiny_films(films, way)), tmp_path / way) for way in ("whole", "recompute"))
+@pytest.mark.parametrize("model", [CNN_RNN, TAGGER], ids=lambda model: model.name)
+def test_recompute_learns_what_the_whole_way_learns(films: Path, tmp_path: Path, model: ModelConfig) -> None:
+    ways: tuple[Way, ...] = ("whole", "recompute")
+    whole, again = (trained(without_chance(tiny_films(films, way), model), tmp_path / way) for way in ways)
     assert_close_weights(whole, again)
     values = [(run.folder / "history.csv").read_text().splitlines()[-1].split(",") for run in (whole, again)]
     for first, second in zip(*values, strict=True):
@@ -281,6 +288,7 @@ def test_what_cannot_be_done_in_chunks_is_refused_early(films: Path) -> None:
         ({"data": replace(config.data, batch_size=4)}, "data.batch_size 1, and training.accumulate 4"),
         ({"data": replace(config.data, cache="memory")}, "data.cache none"),
         ({"model": replace(config.model, bidirectional=True)}, "model.bidirectional false"),
+        ({"data": replace(config.data, sampling=SamplingConfig(frames=CHUNK))}, "data.sampling.policy all"),
         ({"task": "classify"}, "such as tag"),
         ({"training": replace(config.training, devices=2)}, "training.devices 1"),
     ]
