@@ -84,7 +84,6 @@ class _Recompute(torch.autograd.Function):
             outputs.append(out)
             before.append(state)
             state = _map(_kept, after)
-        torch.clear_autocast_cache()  # it now holds casts of parameters that pass no gradient on
         ctx.model, ctx.read, ctx.before = model, read, before
         ctx.sizes = [out.shape[1] for out in outputs]
         ctx.save_for_backward(*parameters)
