@@ -166,7 +166,11 @@ def test_autocast_holds_in_the_second_run():
     assert outputs.dtype == torch.bfloat16
     assert torch.equal(outputs, wanted)
     expected = gradients(model, wanted)
+    seen = []
+    hook = model.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     torch.testing.assert_close(gradients(model, outputs), expected, rtol=1e-2, atol=1e-3)
+    hook.remove()
+    assert seen == [torch.bfloat16] * 3
     assert all(gradient.any() for gradient in gradients(model, after).values())  # no cast without a gradient is left
 
 
