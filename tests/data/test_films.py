@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -73,6 +74,24 @@ def test_any_order_gives_the_same_chunks(root: Path) -> None:
             assert torch.equal(film.clip.read(place)[0], frames[place])
         with pytest.raises(IndexError, match="chunks 0 to 3, chunk 4"):
             film.clip.read(4)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "ffv1"])
+def test_a_video_is_read_in_chunks_forth_and_back(tmp_path: Path, codec: str) -> None:
+    with av.open(str(tmp_path / "film.mkv"), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"g": "5"})
+        stream.height = stream.width = 32
+        stream.pix_fmt = "yuv420p" if codec == "mpeg4" else "gray"
+        for index in range(23):
+            image = np.full((32, 32), 10 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray")))
+        container.mux(stream.encode(None))
+    data = ClipDataset([Example("film.mkv")], tmp_path, ALL, SIZE)
+    frames = data[0, 0].frames
+    assert len(frames) == 23
+    with opened(data, 0, 0, 4) as film:
+        for place in (*range(6), *reversed(range(6)), *range(6)):
+            assert torch.equal(film.clip.read(place)[0], frames[4 * place : 4 * place + 4])
 
 
 class Recording:

@@ -191,6 +191,22 @@ def test_a_film_that_breaks_in_its_middle(films: Path, tmp_path: Path, way: Way)
     assert steps == int(list(csv.DictReader((whole.folder / "history.csv").read_text().splitlines()))[-1]["step"])
 
 
+def test_a_film_that_breaks_in_its_middle_is_not_measured_and_its_row_is_an_error(
+    undisturbed: dict[Way, Path], films: Path, tmp_path: Path
+) -> None:
+    run = Run.load(undisturbed["recompute"])
+    table = as_images(films, tmp_path / "images", "3", at=6)
+    measured = inference.evaluate(run, table)
+    assert list(measured.left_out) == ["3"]
+    assert sorted(row["file"] for row in measured.rows) == list("0124567")
+    lengths = [len(np.load(film)) for film in sorted(films.parent.glob("*.npy")) if film.stem != "3"]
+    assert measured.n == sum(lengths)
+    damaged = shutil.make_archive(str(tmp_path / "3"), "zip", tmp_path / "images" / "3")
+    whole, broken = inference.predict(run, [damaged, films.parent / "2.npy"])
+    assert (Path(whole["file"]).name, len(whole["labels"])) == ("2.npy", 11)
+    assert (broken["file"], "006.png" in broken["error"]) == (damaged, True)
+
+
 def test_nothing_to_learn_from_is_an_error(films: Path, tmp_path: Path) -> None:
     table = tmp_path / "films.csv"
     shutil.copy(films, table)

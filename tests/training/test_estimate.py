@@ -100,7 +100,7 @@ def test_a_way_that_will_not_fit_is_told_with_one_that_will(monkeypatch: pytest.
     text = told(monkeypatch, "whole", 30, 3, 2)
     assert "whole needs about 30 GiB and 8 GiB are free: set training.through_time recompute" in text
     assert "which needs about 3 GiB" in text
-    assert "1000 frames" in text
+    assert "clips of up to 1000; 8 GiB of memory are free" in text
     assert "90 min" in text
     assert "chosen" in next(line for line in text.splitlines() if line.strip().startswith("whole"))
 

@@ -146,7 +146,9 @@ def tell(console: Console, chosen: Way, costs: Sequence[Cost], lengths: Sequence
         device: whose memory it is about.
     """
     free = free_memory(device)
-    table = Table(caption=f"estimated; clips of up to {max(lengths)} frames, {_bytes(free)} free", box=None)
+    told = f"estimated from a few frames, for clips of up to {max(lengths)}; {_bytes(free)} of memory are free"
+    console.print(told, highlight=False, soft_wrap=True)
+    table = Table(box=None)
     for heading in ("training.through_time", "memory", "an epoch", ""):
         table.add_column(heading, justify="left" if heading in ("training.through_time", "") else "right")
     for cost in costs:
@@ -248,5 +250,5 @@ def _bytes(count: float) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 100:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
