@@ -50,7 +50,8 @@ def problem(cell, product="matrix", n=3, t=4, d=2, h=3, bias=True, peephole=Fals
     )
     # features before space in memory, and time last: the engine gets a tensor that is not contiguous
     x = draw(n, d, *space, t).movedim((1, -1), (-1, 1))
-    state = tuple(draw(n, *product.space(space, weights.kernel), h) for _ in range(cell.states))
+    # one of several layers' states, side by side in memory: not contiguous either
+    state = tuple(draw(n, *product.space(space, weights.kernel), h, 2)[..., 0] for _ in range(cell.states))
     return product, x, weights, state
 
 

@@ -106,7 +106,7 @@ INLINE void times_slope(int kind, float *restrict d, const float *restrict y, lo
 
 /* For narrow gates, where loops over H are too short to vectorise: where each feature of a block's gate lies in rows of
  * z, place[row·H + feature], and where each feature of those rows lies among the gates, back[row·G·H + feature]. */
-enum { NARROW = 32 };
+enum { NARROW = 16 };
 typedef struct {
     int32_t place[BLOCK], back[4 * BLOCK];
 } Table;

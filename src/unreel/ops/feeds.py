@@ -45,7 +45,7 @@ class MatrixFeed:
         self.base: Tensor | None = None
         rows = x.transpose(0, 1).flatten(0, 1)
         zx = rows @ kernel if biases.bias is None else torch.addmm(biases.bias.to(kernel.dtype), rows, kernel)
-        self.zx = zx.to(like.dtype).unflatten(0, (t, n))
+        self.zx = zx.to(like.dtype).unflatten(0, (t, n)).unbind(0)
         self.recurrent_kernel = recurrent_kernel
         self.lift = cell.lift(biases.recurrent_bias)
         self.zh = torch.zeros_like(self.zx[0]) if cell.kind == "gru" else None

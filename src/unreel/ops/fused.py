@@ -13,6 +13,7 @@ Shape letters: N clips, T frames, S positions in space, D features in, H hidden 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,12 +150,14 @@ def _forward(
     series = tuple(buffer(x, (t if keep or not member else 1, *shape), dtype) for member in range(cell.states))
     kept = buffer(x, (t if keep else 0, gates.PLANES[cell.kind], *shape), dtype)
     end = tuple(torch.empty_like(before[0]) for _ in range(cell.states))
-    for step in range(t):
-        after = tuple(member[step if len(member) > 1 else 0] for member in series)
+    states = _by_step(series, t)
+    planes = kept.unbind(0) if keep else (None,) * t
+    for step, (after, plane) in enumerate(zip(states, planes, strict=True)):
         h = _dropped(before[0], dropped, compute) if step or setting.starts else None
-        one_step.forward(*feed.at(step, h), feed.base, before, after, kept[step] if keep else None)
+        one_step.forward(*feed.at(step, h), feed.base, before, after, plane)
         before = after
-        _keep_ends(setting.ends, step + 1, after, end)
+        if setting.ends is not None:
+            _keep_ends(setting.ends, step + 1, after, end)
     out = series[0].transpose(0, 1)
     if setting.ends is None:
         return out, tuple(member.clone() for member in before), series, kept
@@ -181,20 +184,26 @@ def _backward(
     cell, product, compute = setting.cell, setting.product, setting.compute
     like = series[0][0]
     one_step = gates.choose(cell, biases, like)
-    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, like, compute, needs[0])
-    given = tuple(packed(member.to(like.dtype)) for member in given) or (torch.zeros_like(like),) * cell.states
-    dh = buffer(like, like.shape, like.dtype).zero_()
+    given = tuple(packed(member.to(like.dtype)) for member in given)
+    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, series[0], compute, needs[0])
+    douts = gather.by_step(dout)
+    dh = buffer(like, like.shape, like.dtype)
+    dh.zero_() if dout is None else dh.copy_(douts[-1])
     dc = torch.zeros_like(dh) if cell.states == 2 else None
-    for step in reversed(range(x.shape[1])):
-        if dout is not None:
-            dh += dout[:, step]
-        _enter_clips(setting.ends, step, x.shape[1], dh, dc, dend)
-        before = tuple(member[step - 1] for member in series) if step else given
-        after = tuple(member[step] for member in series)
+    if setting.ends is None:
+        _add(tuple(zip((dh, dc), dend, strict=False)))
+    states = (given or (torch.zeros_like(like),) * cell.states, *_by_step(series, len(kept)))
+    for step in reversed(range(len(kept))):
+        if setting.ends is not None:
+            _enter_clips(setting.ends, step, dh, dc, dend)
+        before, after = states[step], states[step + 1]
         dzx, dzh = gather.slots(step)
         one_step.backward(dh, dc, kept[step], before, after, dzx, dzh)
-        if cell.kind != "gru":
-            dh.zero_()
+        earlier = douts[step - 1] if step and dout is not None else None
+        if cell.kind == "gru":
+            dh = dh if earlier is None else dh.add_(earlier)
+        else:
+            dh.zero_() if earlier is None else dh.copy_(earlier)
         h = _dropped(before[0], dropped, compute) if step or setting.starts else None
         more = dh if dropped is None else torch.zeros_like(dh)
         gather.add(step, dzx, dzh, h, more if step or any(needs[7:]) else None)
@@ -209,27 +218,32 @@ def _dropped(h: Tensor, dropped: Tensor | None, compute: torch.dtype | None) -> 
     return cast(h if dropped is None else h * dropped, compute)
 
 
-def _keep_ends(ends: tuple[int, ...] | None, length: int, state: State, end: State) -> None:
+def _by_step(series: State, t: int) -> list[State]:
+    """The state after each step, of series that hold one a step, or one place for all."""
+    members = [member.unbind(0) if len(member) == t else (member[0],) * t for member in series]
+    return list(zip(*members, strict=True))
+
+
+def _keep_ends(ends: tuple[int, ...], length: int, state: State, end: State) -> None:
     """Copy the state of the clips that have just had their last frame."""
-    if ends is not None and length in ends:
+    if length in ends:
         clips = [clip for clip, last in enumerate(ends) if last == length]
         for member, place in zip(state, end, strict=True):
             place[clips] = member[clips]
 
 
 def _enter_clips(
-    ends: tuple[int, ...] | None,
-    step: int,
-    t: int,
-    dh: Tensor,
-    dc: Tensor | None,
-    dend: tuple[Tensor | None, ...],
+    ends: tuple[int, ...], step: int, dh: Tensor, dc: Tensor | None, dend: tuple[Tensor | None, ...]
 ) -> None:
     """Coming backwards: what lies behind a clip's last frame is not reached; there the end state's gradient enters."""
-    for clip, length in enumerate(ends or (t,) * len(dh)):
+    for clip, length in enumerate(ends):
         if length <= step:
             dh[clip] = 0
         elif length == step + 1:
-            for member, gradient in zip((dh, dc), dend, strict=False):
-                if member is not None and gradient is not None:
-                    member[clip] += gradient[clip]
+            _add([(m[clip], d[clip]) for m, d in zip((dh, dc), dend, strict=False) if m is not None and d is not None])
+
+
+def _add(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> None:
+    for total, more in pairs:
+        if total is not None and more is not None:
+            total += more

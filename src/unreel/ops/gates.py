@@ -25,7 +25,7 @@ try:
 except ImportError:  # built where there was no C compiler
     _gates = None
 else:
-    if _gates.INTERFACE != 1:
+    if getattr(_gates, "INTERFACE", 0) != 1:
         raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
 
 PLANES = {"rnn": 0, "lstm": 4, "gru": 4}

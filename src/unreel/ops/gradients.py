@@ -9,6 +9,7 @@ Shape letters: N clips, T frames, S positions in space, D features in, H hidden 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -23,6 +24,10 @@ from unreel.ops.products import Convolution, Matrix, Product
 
 class Gradients(Protocol):
     """What the engine asks of either."""
+
+    def by_step(self, dout: Tensor | None) -> Sequence[Tensor]:
+        """The output's gradient (N, T, *S, H) as T tensors (N, *S, H); nothing for None."""
+        ...
 
     def slots(self, step: int) -> tuple[Tensor, Tensor]:
         """Where the gates' gradients of a step go: of zx and zh, (N, *S, G·H) each; one tensor where they are equal."""
@@ -54,37 +59,43 @@ class MatrixGradients:
         x: Tensor,
         kernel: Tensor,
         recurrent_kernel: Tensor,
-        like: Tensor,
+        series: Tensor,
         compute: torch.dtype | None,
         needs_x: bool,
     ) -> None:
-        n, t = x.shape[:2]
         self.x, self.kernel, self.compute, self.needs_x = x, kernel, compute, needs_x
         self.recurrent_kernel = recurrent_kernel
-        self.back = recurrent_kernel.to(compute or recurrent_kernel.dtype).t().contiguous()
-        width = kernel.shape[1]
-        self.dzx = like.new_empty(t, n, width)
+        self.back = cast(recurrent_kernel, compute).t().contiguous()
+        self.dzx = series.new_empty(*series.shape[:2], kernel.shape[1])
         self.dzh = self.dzx if cell.kind != "gru" else torch.empty_like(self.dzx)
-        self.h = like.new_zeros(t, n, len(recurrent_kernel), dtype=compute or like.dtype)
+        self.steps = list(zip(self.dzx.unbind(0), self.dzh.unbind(0), strict=True))
+        self.states: list[Tensor] = []
+
+    def by_step(self, dout: Tensor | None) -> Sequence[Tensor]:
+        """See `Gradients.by_step`: put in the order of time at once, since the pieces are small."""
+        return () if dout is None else dout.transpose(0, 1).contiguous().unbind(0)
 
     def slots(self, step: int) -> tuple[Tensor, Tensor]:
         """See `Gradients.slots`."""
-        return self.dzx[step], self.dzh[step]
+        return self.steps[step]
 
     def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """See `Gradients.add`."""
         if h is None:
             return
-        self.h[step] = h
+        self.states.append(h)
         if dh is not None:
             add_product(dh, cast(dzh, self.compute), self.back)
 
     def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """See `Gradients.finish`."""
-        dzx, dzh = cast(self.dzx.flatten(0, 1), self.compute), cast(self.dzh.flatten(0, 1), self.compute)
+        dzx, dzh = cast(self.dzx.flatten(0, 1), self.compute), cast(self.dzh, self.compute)
         x = cast(self.x.transpose(0, 1).flatten(0, 1), self.compute)
         dkernel = (x.t() @ dzx).to(self.kernel.dtype)
-        drecurrent = (self.h.flatten(0, 1).t() @ dzh).to(self.recurrent_kernel.dtype)
+        drecurrent = torch.zeros_like(self.recurrent_kernel)
+        if self.states:
+            h = torch.cat(self.states[::-1])  # those of the last steps: the first may have met no state
+            drecurrent = (h.t() @ dzh[-len(self.states) :].flatten(0, 1)).to(drecurrent.dtype)
         dx = None
         if self.needs_x:
             dx = (dzx @ cast(self.kernel, self.compute).t()).to(self.x.dtype)
@@ -102,10 +113,11 @@ class ConvolutionGradients:
         x: Tensor,
         kernel: Tensor,
         recurrent_kernel: Tensor,
-        like: Tensor,
+        series: Tensor,
         compute: torch.dtype | None,
         needs_x: bool,
     ) -> None:
+        like = series[0]
         self.x, self.product, self.compute = x, product, compute
         self.kernel, self.recurrent_kernel = cast(kernel, compute), cast(recurrent_kernel, compute)
         # the convolution that is the transpose of that with U, where its padding is the same on both sides
@@ -115,6 +127,10 @@ class ConvolutionGradients:
         shape = (*like.shape[:-1], len(kernel))
         self.dzx = buffer(like, shape, like.dtype)
         self.dzh = self.dzx if cell.kind != "gru" else buffer(like, shape, like.dtype)
+
+    def by_step(self, dout: Tensor | None) -> Sequence[Tensor]:
+        """See `Gradients.by_step`."""
+        return () if dout is None else dout.unbind(1)
 
     def slots(self, step: int) -> tuple[Tensor, Tensor]:
         """See `Gradients.slots`."""
@@ -155,7 +171,7 @@ def gradients_of(
     x: Tensor,
     kernel: Tensor,
     recurrent_kernel: Tensor,
-    like: Tensor,
+    series: Tensor,
     compute: torch.dtype | None,
     needs_x: bool,
 ) -> Gradients:
@@ -167,10 +183,10 @@ def gradients_of(
         x: (N, T, *S, D).
         kernel: W.
         recurrent_kernel: U.
-        like: a state (N, *S', H), for its shape and dtype.
+        series: the states h, (T, N, *S', H).
         compute: dtype of the products; None for that of the tensors.
         needs_x: whether the gradient of x is wanted.
     """
     if isinstance(product, Matrix):
-        return MatrixGradients(cell, x, kernel, recurrent_kernel, like, compute, needs_x)
-    return ConvolutionGradients(cell, product, x, kernel, recurrent_kernel, like, compute, needs_x)
+        return MatrixGradients(cell, x, kernel, recurrent_kernel, series, compute, needs_x)
+    return ConvolutionGradients(cell, product, x, kernel, recurrent_kernel, series, compute, needs_x)
