@@ -92,7 +92,7 @@ class _Scan(torch.autograd.Function):
         assert isinstance(recurrent_kernel, Tensor)
         biases = Biases(bias, recurrent_bias, peephole)
         given = tuple(member for member in state if member is not None)
-        out, end, series, kept = _forward(setting, x, kernel, recurrent_kernel, biases, dropped, given)
+        out, end, series, kept = run_forward(setting, x, kernel, recurrent_kernel, biases, dropped, given)
         if setting.keep:
             ctx.setting = setting
             ctx.save_for_backward(x, *tensors, kept, *series)
@@ -111,7 +111,7 @@ class _Scan(torch.autograd.Function):
         states = setting.cell.states
         given, (kept, *series) = (rest[:states], rest[states:]) if setting.starts else ([], rest)
         dout, *dend = cotangents
-        return None, *_backward(
+        return None, *run_backward(
             setting,
             x,
             kernel,
@@ -127,7 +127,7 @@ class _Scan(torch.autograd.Function):
         )
 
 
-def _forward(
+def run_forward(
     setting: Setting,
     x: Tensor,
     kernel: Tensor,
@@ -166,7 +166,7 @@ def _forward(
     return out, end, series, kept
 
 
-def _backward(
+def run_backward(
     setting: Setting,
     x: Tensor,
     kernel: Tensor,
