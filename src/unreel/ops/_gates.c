@@ -28,8 +28,8 @@ enum { TANH, SIGMOID, RELU, LINEAR, HARD_SIGMOID, HARD_SIGMOID_KERAS2 };
 /* exp(x) to 1 ulp or so: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes). Saturates; NaN stays NaN. */
 INLINE float exponential(float x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.0f ? -87.0f : x;
+    x = x > 80.0f ? 80.0f : x; /* beyond, 1 / (1 + e^x) would be a denormal number, and slow */
+    x = x < -80.0f ? -80.0f : x;
     float shifted = x * 1.44269504f + magic;
     float n = shifted - magic;
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;

@@ -141,6 +141,11 @@ def run_forward(
     n, t = x.shape[:2]
     shape = (n, *product.space(x.shape[2:-1], kernel), product.hidden(recurrent_kernel))
     dtype = x.dtype if compute is None else torch.float32
+    for member in given:
+        if member.shape != shape:
+            raise ValueError(
+                f"the state of frames like these is {shape}, space before channels; got {tuple(member.shape)}"
+            )
     before = tuple(packed(member.to(dtype)) for member in given)
     before = before or (x.new_zeros(shape, dtype=dtype),) * cell.states
     feed = feed_of(
