@@ -2,9 +2,10 @@
 
 `z_t = x_t·W + b + h_{t-1}·U`, where · is a matrix product or a convolution (`ops/products.py`); then the cell's gates
 turn z_t and the state into the next state (`ops/cells.py`). This file holds the plain loop, and decides what runs in
-its place: `ops/fused.py`, which has the backward written by hand, or cuDNN for vectors (`ops/vendor.py`). Weights have
-one form whatever runs them, so a state dict never depends on it. What this file is not: it holds no parameter, and
-knows one layer in one direction only.
+its place: `ops/fused.py`, which has the backward written by hand, or cuDNN for vectors (`ops/vendor.py`); under
+torch.compile the former as one node of the graph (`ops/opaque.py`), under torch.export the plain loop as one operator
+of torch's own (`ops/exported.py`). Weights have one form whatever runs them, so a state dict never depends on it. What
+this file is not: it holds no parameter, and knows one layer in one direction only.
 
 Shape letters: N clips, T frames, S positions in space (none for vectors), D features in, H hidden features, G gates.
 """
@@ -21,12 +22,15 @@ from torch.nn import functional
 from unreel.errors import ConfigError
 from unreel.ops import valid
 from unreel.ops.cells import Cell, State
+from unreel.ops.exported import Step, loop_in_graph
 from unreel.ops.fused import scan_fused
+from unreel.ops.opaque import scan_opaque
 from unreel.ops.products import Matrix, Product
 from unreel.ops.vendor import fits_vendor, scan_vendor
 from unreel.ops.weights import Weights
 
 Impl = Literal["auto", "reference", "fast"]
+Loop = Callable[[Step, Tensor, State, int], tuple[list[Tensor], State]]
 _FAST_DEVICES = ("cpu", "cuda")
 
 
@@ -49,7 +53,8 @@ def scan(
         state: the state before the first frame, `cell.states` tensors (N, *S', H); None for zeros.
         lengths: (N,) valid frames of each clip; None where all are valid.
         impl: "reference" is the loop below and differentiable to any order. "fast" has its backward written by hand;
-            a second derivative through it raises. "auto" takes the fast one where it exists.
+            a second derivative through it raises. "auto" takes the fast one where it exists. While torch.export
+            looks on, "auto" and "reference" are the plain loop as one operator, right for any N, T and S.
         product: how input and state are transformed; None for a matrix.
         dropped: what h is multiplied by before each product with U, broadcast to (N, *S', H): recurrent dropout with
             one mask for all frames. None for nothing.
@@ -72,6 +77,9 @@ def choose(
 ) -> Callable[..., tuple[Tensor, State]]:
     """The implementation that `impl` means for this recurrence. The one place where that is decided.
 
+    It also depends on who looks on: torch.export gets a loop that it can write down (`scan_exported`), torch.compile
+    the fast path as one node (`scan_opaque`).
+
     Raises:
         ConfigError: impl="fast" where no fast path exists; an unknown impl.
     """
@@ -84,13 +92,36 @@ def choose(
         lacking = "resets before the product"
     elif device.type not in _FAST_DEVICES:
         lacking = f"runs on {device.type!r}, and not on one of {', '.join(_FAST_DEVICES)}"
+    elif torch.compiler.is_exporting():
+        lacking = "is being exported"
     if impl == "reference" or (impl == "auto" and lacking):
-        return scan_reference
+        return scan_exported if torch.compiler.is_exporting() else scan_reference
     if lacking:
         raise ConfigError(f"impl='fast' does not exist for a recurrence that {lacking}; use impl='auto'")
+    if torch.compiler.is_compiling():
+        return scan_opaque
     if device.type == "cuda" and fits_vendor(cell, product, weights, dropped):
         return scan_vendor
     return scan_fused
+
+
+def loop(step: Step, zx: Tensor, state: State, members: int) -> tuple[list[Tensor], State]:
+    """Take a step for each frame.
+
+    Args:
+        step: gives the state after a frame.
+        zx: (N, T, *S, G·H), x·W + b.
+        state: the state before the first frame.
+        members: of the state, whose series are wanted.
+
+    Returns:
+        The series (N, T, *S, H) of the first `members` of the state; the state after the last frame.
+    """
+    states = []
+    for zx_t in zx.unbind(1):
+        state = step(zx_t, state)
+        states.append(state[:members])
+    return [torch.stack(member, 1) for member in zip(*states, strict=True)], state
 
 
 def scan_reference(
@@ -101,8 +132,14 @@ def scan_reference(
     state: State | None,
     lengths: Tensor | None,
     dropped: Tensor | None,
+    over_time: Loop = loop,
 ) -> tuple[Tensor, State]:
-    """The loop over time, one line an equation. Arguments and results as in `scan`, with zeros in the padding of x."""
+    """The recurrence, one line an equation. Arguments and results as in `scan`, with zeros in the padding of x.
+
+    Args:
+        cell, product, x, weights, state, lengths, dropped: as in `scan`.
+        over_time: `loop`, or another function that does the same.
+    """
     zx = product.project(x.flatten(0, 1), weights.kernel).unflatten(0, x.shape[:2])
     if weights.gains is not None:
         zx = normalize(zx.flatten(0, 1), weights.gains[0], len(cell.gates)).unflatten(0, x.shape[:2])
@@ -117,20 +154,32 @@ def scan_reference(
             zh = normalize(zh, gains.flatten(), len(gains))
         return zh if bias is None else zh + bias
 
-    state = state or zeros(cell, product, zx, weights)
-    states = []
-    for zx_t in zx.unbind(1):
-        state = cell.step(zx_t, recur, state, weights.peephole)
-        states.append(state)
-    series = [torch.stack(member, 1) for member in zip(*states, strict=True)]
+    def step(zx_t: Tensor, before: State) -> State:
+        return cell.step(zx_t, recur, before, weights.peephole)
+
+    start = state or zeros(cell, product, zx, weights)
+    series, end = over_time(step, zx, start, 1 if lengths is None else cell.states)
     if lengths is None:
-        return series[0], state
+        return series[0], end
     return valid.zero_padding(series[0], lengths), tuple(valid.last(member, lengths) for member in series)
+
+
+def scan_exported(
+    cell: Cell,
+    product: Product,
+    x: Tensor,
+    weights: Weights,
+    state: State | None,
+    lengths: Tensor | None,
+    dropped: Tensor | None,
+) -> tuple[Tensor, State]:
+    """As `scan_reference`, with the loop as one operator of the graph."""
+    return scan_reference(cell, product, x, weights, state, lengths, dropped, loop_in_graph)
 
 
 def zeros(cell: Cell, product: Product, zx: Tensor, weights: Weights) -> State:
     """The state before the first frame, `cell.states` tensors (N, *S', H), for zx (N, T, *S', G·H)."""
-    shape = (len(zx), *zx.shape[2:-1], product.hidden(weights.recurrent_kernel))
+    shape = (zx.shape[0], *zx.shape[2:-1], product.hidden(weights.recurrent_kernel))
     return (zx.new_zeros(shape, dtype=weights.recurrent_kernel.dtype),) * cell.states
 
 
