@@ -98,6 +98,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     wanted = options.contestants.split(",")
+    if unknown := set(wanted) - {contestant.name for contestant in CONTESTANTS}:
+        raise SystemExit(f"no contestant is called {', '.join(sorted(unknown))}")
     contestants = [contestant for contestant in CONTESTANTS if contestant.name in wanted]
     record = machine(options.threads) | {"rounds": options.rounds, "tolerance": TOLERANCE}
     text = [

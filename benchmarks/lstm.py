@@ -75,7 +75,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    contestants = [c for c in CONTESTANTS if c.name in options.contestants.split(",")]
+    wanted = options.contestants.split(",")
+    if unknown := set(wanted) - {contestant.name for contestant in CONTESTANTS}:
+        raise SystemExit(f"no contestant is called {', '.join(sorted(unknown))}")
+    contestants = [contestant for contestant in CONTESTANTS if contestant.name in wanted]
     record = machine(options.threads) | {"rounds": options.rounds, "batch": options.batch, "tolerance": TOLERANCE}
     text = ["# Sequential CIFAR with an LSTM: training step", "", ", ".join(f"{k}: {v}" for k, v in record.items()), ""]
     with tempfile.TemporaryDirectory() as folder:

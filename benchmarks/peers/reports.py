@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +111,14 @@ def machine(threads: int) -> dict[str, Any]:
         "load at start": os.getloadavg()[0],
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d %H:%M"),
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """The short name of what is checked out, marked where files differ from it."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def write_report(path: Path, record: dict[str, Any], text: str) -> None:
