@@ -191,7 +191,10 @@ def test_float32_gates_in_c_agree_with_float64(name, hidden):
         got = outputs_and_gradients(run, *given)
         errors.append(
             torch.tensor(
-                [((a - b).norm() / b.norm()).item() for a, b in zip([*got[0], *got[1]], [*exact[0], *exact[1]], strict=True)]
+                [
+                    ((a - b).norm() / b.norm()).item()
+                    for a, b in zip([*got[0], *got[1]], [*exact[0], *exact[1]], strict=True)
+                ]
             )
         )
     assert (errors[0] <= 2 * errors[1] + 1e-7).all(), errors

@@ -71,20 +71,21 @@ class BlockNorm(nn.Module):
         """
         if x.ndim < 3 or x.shape[2] != self.channels:
             raise ValueError(f"x must be (N, T, {self.channels}, *), got {tuple(x.shape)}")
-        lengths = valid.full(x) if lengths is None else lengths
         if not self.training:
             return self._normalize(x, lengths)
         blocks = [
-            self._normalize(block, (lengths - index * self.frames).clamp(0, block.shape[1]))
+            self._normalize(
+                block, None if lengths is None else (lengths - index * self.frames).clamp(0, block.shape[1])
+            )
             for index, block in enumerate(x.split(self.frames, 1))
         ]
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
 
-    def _normalize(self, block: Tensor, lengths: Tensor) -> Tensor:
+    def _normalize(self, block: Tensor, lengths: Tensor | None) -> Tensor:
         seen = valid.pack(block, lengths)
-        if len(seen) == 0:
-            return torch.zeros_like(block)
         if self.training:
+            if len(seen) == 0:
+                return torch.zeros_like(block)
             self.num_batches_tracked.add_(1)
         normal = functional.batch_norm(
             seen,

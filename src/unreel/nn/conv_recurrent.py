@@ -117,7 +117,7 @@ class _ConvRecurrent(Stacked):
             space = ", ".join("LHW"[-self.rank :] if self.rank > 1 else "L")
             raise ValueError(f"x must be (N, T, {self.in_channels}, {space}), got {tuple(x.shape)}")
         if state is not None:
-            self._check(state, len(x))
+            self._check(state, x.shape[0])
         start = None if state is None else tuple(member.movedim(2, -1) for member in state)
         out, end = self.run(x.movedim(2, -1), lengths, start)
         return out.movedim(-1, 2), tuple(member.movedim(-1, 2) for member in end)

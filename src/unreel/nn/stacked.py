@@ -153,13 +153,13 @@ class Stacked(nn.Module):
             return x
         if not self.hold_dropout:
             return nn.functional.dropout(x, self.dropout)
-        return x * nn.functional.dropout(x.new_ones(len(x), 1, *(1,) * (x.ndim - 3), x.shape[-1]), self.dropout)
+        return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, *(1,) * (x.ndim - 3), x.shape[-1]), self.dropout)
 
     def _recurrent_mask(self, x: Tensor) -> Tensor | None:
         if not (self.training and self.recurrent_dropout):
             return None
         hidden = self.layers[0].product.hidden(self.layers[0].recurrent_kernel)  # type: ignore[union-attr, operator]
-        return nn.functional.dropout(x.new_ones(len(x), *(1,) * (x.ndim - 3), hidden), self.recurrent_dropout)
+        return nn.functional.dropout(x.new_ones(x.shape[0], *(1,) * (x.ndim - 3), hidden), self.recurrent_dropout)
 
 
 def _flip(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -68,14 +68,16 @@ class TimeDistributed(nn.Module):
         for leaf in leaves:
             if leaf.shape[:2] != (n, t):
                 raise ValueError(f"inputs must agree in (N, T): got {(n, t)} and {tuple(leaf.shape[:2])}")
-        lengths = valid.full(leaves[0]) if lengths is None else lengths
         frames = _map(lambda leaf: valid.pack(leaf, lengths), x)
         outputs = self._run_in_pieces(frames)
         return _map(lambda leaf: valid.unpack(leaf, lengths, t), outputs)
 
     def _run_in_pieces(self, frames: Tree) -> Tree:
-        total = len(next(_leaves(frames)))
-        size = self.micro_batch or total
+        total = next(_leaves(frames)).shape[0]
+        if self.micro_batch is None or (torch.compiler.is_exporting() and not self.training):
+            # pieces save memory in training; an exported program would have as many as there were at export
+            return self._run(frames, total)
+        size = self.micro_batch
         pieces = [
             self._run(_map(lambda leaf, first=first: leaf[first : first + size], frames), min(size, total - first))
             for first in range(0, total, size)
@@ -89,7 +91,7 @@ class TimeDistributed(nn.Module):
         else:
             outputs = self.module(*arguments)
         for leaf in _leaves(outputs):
-            if leaf.ndim == 0 or len(leaf) != count:
+            if leaf.ndim == 0 or leaf.shape[0] != count:
                 raise ValueError(
                     f"the wrapped module must give a row for each of its {count} frames, got {tuple(leaf.shape)}"
                 )

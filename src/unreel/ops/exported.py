@@ -1,9 +1,9 @@
 """The loop over time as one operator of a graph, for torch.export: any number of frames, no operator of our own.
 
-`torch.export` writes down what runs. A loop in Python would be written down as often as it ran, and the program would be
-right for that number of frames only; torch's `scan` operator holds one step of it instead, in ATen, and so runs where
-Unreel is not installed. What this file is not: the arithmetic is that of the plain loop in `ops/scan.py`, which hands its
-step over.
+`torch.export` writes down what runs. A loop in Python would be written down as often as it ran, and the program would
+be right for that number of frames only; torch's `scan` operator holds one step of it instead, in ATen, and so runs
+where Unreel is not installed. What this file is not: the arithmetic is that of the plain loop in `ops/scan.py`, which
+hands its step over.
 
 Shape letters: N clips, T frames, S positions in space, H hidden features, G gates.
 """

@@ -6,6 +6,8 @@ padding whatever comes after it, so padding is dealt with here, before and behin
 In every function `x` is (N, T, *) and `lengths` (N,) int64 on the device of x, each 1..T. No function reads what
 stands in the padding: not into its result and not into a gradient. All are differentiable in x, to any order.
 
+Sizes are asked of `shape` and not by len(), whose answer torch.export would write down as a constant.
+
 Shape letters: N clips, T frames, V valid frames of all clips together, V = sum(lengths).
 """
 
@@ -23,9 +25,12 @@ def full(x: Tensor) -> Tensor:
 def ragged(lengths: Tensor | None, t: int) -> Tensor | None:
     """The lengths where they leave any padding in T = `t` frames, else None.
 
-    Asked once at the door of a model, so that batches without padding take the shorter way through every layer.
+    Asked once at the door of a model, so that batches without padding take the shorter way through every layer. Not
+    asked of a program that is being compiled or exported: it cannot depend on the values, and has to serve all.
     """
-    return None if lengths is None or bool((lengths == t).all()) else lengths
+    if lengths is None or torch.compiler.is_compiling():
+        return lengths
+    return None if bool((lengths == t).all()) else lengths
 
 
 def mask(lengths: Tensor, t: int) -> Tensor:
@@ -37,17 +42,23 @@ def _mask_like(x: Tensor, lengths: Tensor) -> Tensor:
     return mask(lengths, x.shape[1]).reshape(x.shape[:2] + (1,) * (x.ndim - 2))
 
 
-def pack(x: Tensor, lengths: Tensor) -> Tensor:
-    """The valid frames of all clips, clip after clip: (V, *). A view of x where there is no padding."""
+def pack(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The valid frames of all clips, clip after clip: (V, *). A view of x where there is no padding, as with None."""
     flat = x.flatten(0, 1)
+    if lengths is None:
+        return flat
     positions = mask(lengths, x.shape[1]).flatten().nonzero()[:, 0]
-    return flat if len(positions) == len(flat) else flat.index_select(0, positions)
+    if not torch.compiler.is_compiling() and len(positions) == len(flat):
+        return flat
+    return flat.index_select(0, positions)
 
 
-def unpack(packed: Tensor, lengths: Tensor, t: int) -> Tensor:
+def unpack(packed: Tensor, lengths: Tensor | None, t: int) -> Tensor:
     """The inverse of `pack`: (V, *) to (N, T, *) with T = `t`, zeros in the padding."""
-    n = len(lengths)
-    if len(packed) == n * t:
+    if lengths is None:
+        return packed.unflatten(0, (-1, t))
+    n = lengths.shape[0]
+    if not torch.compiler.is_compiling() and len(packed) == n * t:
         return packed.unflatten(0, (n, t))
     positions = mask(lengths, t).flatten().nonzero()[:, 0]
     padded = packed.new_zeros((n * t, *packed.shape[1:])).index_copy(0, positions, packed)
@@ -58,7 +69,7 @@ def flip(x: Tensor, lengths: Tensor) -> Tensor:
     """Each clip reversed within its own length, (N, T, *); the padding stays behind it, as zeros."""
     steps = torch.arange(x.shape[1], device=x.device)
     backwards = (lengths[:, None] - 1 - steps).clamp(min=0)
-    clips = torch.arange(len(x), device=x.device)[:, None]
+    clips = torch.arange(x.shape[0], device=x.device)[:, None]
     return zero_padding(x[clips, backwards], lengths)
 
 
@@ -69,7 +80,7 @@ def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
 
 def last(x: Tensor, lengths: Tensor) -> Tensor:
     """The last valid frame of each clip: (N, *)."""
-    return x[torch.arange(len(x), device=x.device), lengths - 1]
+    return x[torch.arange(x.shape[0], device=x.device), lengths - 1]
 
 
 def mean(x: Tensor, lengths: Tensor) -> Tensor:
