@@ -258,10 +258,12 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     h, c, _, _, kept = output
     ctx.present, ctx.rest = present, (cell, product, compute)
     ctx.save_for_backward(*tensors, lengths, h, c, kept)
+    ctx.mark_non_differentiable(c, kept)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, dh: Tensor | None, dc: None, dh_end: Tensor | None, dc_end: Tensor | None, dkept: None):
+    fused.refuse_second_derivative()
     *tensors, lengths, h, c, kept = ctx.saved_tensors
     # `dropped` is no parameter, and has no gradient
     of = [index for index, has in enumerate(ctx.present) if has]
