@@ -1,315 +1,18 @@
-/* The gates of RNN, LSTM and GRU on the CPU, forward and backward, each in one pass over memory, in float32.
+/* The gates of RNN, LSTM and GRU on the CPU, a step at a time, and whole recurrences over vectors in one call.
  *
- * The plain twin is ops/gates.py, with the same arguments by name. Rows are positions (clips times places in space); a
- * row of z holds G gates of H features side by side. Blocks of rows are first gathered gate by gate, so that all
- * arithmetic runs over flat arrays in the first-level cache, whatever H is, and compilers vectorise it.
+ * The plain twin is ops/gates.py, with the same arguments by name; that of whole recurrences is the loop of
+ * ops/fused.py.
  *
  * Threads are those of PyTorch: compiled with -fopenmp but not linked with it, this file finds the OpenMP runtime that
  * PyTorch has loaded, so two pools never fight for the same cores.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <stdint.h>
-#include <string.h>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define ON_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ON_EACH_CPU
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-enum { BLOCK = 1024 }; /* floats of a gate at a time: eight such arrays stay in the first-level cache */
-enum { TANH, SIGMOID, RELU, LINEAR, HARD_SIGMOID, HARD_SIGMOID_KERAS2 };
-
-/* exp(x) to 1 ulp or so: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes). Saturates; NaN stays NaN. */
-INLINE float exponential(float x) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
-    x = x > 80.0f ? 80.0f : x; /* beyond, 1 / (1 + e^x) would be a denormal number, and slow */
-    x = x < -80.0f ? -80.0f : x;
-    float shifted = x * 1.44269504f + magic;
-    float n = shifted - magic;
-    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    int32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits + (127 - 0x4B400000)) << 23; /* the whole number sits in the low bits of `shifted` */
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
-INLINE float hyperbolic(float x) {
-    float square = x * x; /* a polynomial near zero, where 1 - 2 / (e^2x + 1) cancels (Cephes) */
-    float near = -5.70498872745e-3f;
-    near = near * square + 2.06390887954e-2f;
-    near = near * square - 5.37397155531e-2f;
-    near = near * square + 1.33314422036e-1f;
-    near = near * square - 3.33332819422e-1f;
-    near = near * square * x + x;
-    float far = 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
-    return square < 0.390625f ? near : far;
-}
-
-INLINE void activate(int kind, float *restrict x, long n) {
-    switch (kind) {
-    case TANH:
-        for (long k = 0; k < n; k++) x[k] = hyperbolic(x[k]);
-        break;
-    case SIGMOID:
-        for (long k = 0; k < n; k++) x[k] = 1.0f / (1.0f + exponential(-x[k]));
-        break;
-    case RELU:
-        for (long k = 0; k < n; k++) x[k] = x[k] < 0.0f ? 0.0f : x[k];
-        break;
-    case LINEAR:
-        break;
-    default:
-        for (long k = 0; k < n; k++) {
-            float y = kind == HARD_SIGMOID ? (x[k] + 3.0f) / 6.0f : 0.2f * x[k] + 0.5f;
-            y = y < 0.0f ? 0.0f : y;
-            x[k] = y > 1.0f ? 1.0f : y;
-        }
-    }
-}
-
-/* d[k] *= dy/dx at the output y[k] */
-INLINE void times_slope(int kind, float *restrict d, const float *restrict y, long n) {
-    switch (kind) {
-    case TANH:
-        for (long k = 0; k < n; k++) d[k] *= 1.0f - y[k] * y[k];
-        break;
-    case SIGMOID:
-        for (long k = 0; k < n; k++) d[k] *= y[k] * (1.0f - y[k]);
-        break;
-    case RELU:
-        for (long k = 0; k < n; k++) d[k] = y[k] > 0.0f ? d[k] : 0.0f;
-        break;
-    case LINEAR:
-        break;
-    default:
-        for (long k = 0; k < n; k++) {
-            float slope = kind == HARD_SIGMOID ? 1.0f / 6.0f : 0.2f;
-            d[k] = y[k] > 0.0f && y[k] < 1.0f ? d[k] * slope : 0.0f;
-        }
-    }
-}
-
-/* For narrow gates, where loops over H are too short to vectorise: where each feature of a block's gate lies in rows of
- * z, place[row·H + feature], and where each feature of those rows lies among the gates, back[row·G·H + feature]. */
-enum { NARROW = 16 };
-typedef struct {
-    int32_t place[BLOCK], back[4 * BLOCK];
-} Table;
-
-static void tabulate(Table *table, long rows, long gates, long hidden) {
-    long k = 0, m = 0;
-    for (long r = 0; r < rows; r++) {
-        for (long j = 0; j < hidden; j++) table->place[k++] = (int32_t)(r * gates * hidden + j);
-        for (long g = 0; g < gates; g++)
-            for (long j = 0; j < hidden; j++) table->back[m++] = (int32_t)(g * BLOCK + r * hidden + j);
-    }
-}
-
-/* out (rows, H) = gate number `g` of z (rows, gates·H), plus that of `also` unless NULL */
-INLINE void gather(const Table *table, float *restrict out, const float *restrict z, const float *restrict also,
-                   long rows, long gates, long g, long hidden) {
-    long width = gates * hidden, n = rows * hidden;
-    z += g * hidden;
-    if (also) also += g * hidden;
-    if (hidden < NARROW) {
-        const int32_t *restrict place = table->place;
-        if (also)
-            for (long k = 0; k < n; k++) out[k] = z[place[k]] + also[place[k]];
-        else
-            for (long k = 0; k < n; k++) out[k] = z[place[k]];
-        return;
-    }
-    for (long r = 0; r < rows; r++) {
-        if (also)
-            for (long j = 0; j < hidden; j++) out[j] = z[j] + also[j];
-        else
-            for (long j = 0; j < hidden; j++) out[j] = z[j];
-        out += hidden;
-        z += width;
-        if (also) also += width;
-    }
-}
-
-/* every row of z back to what the next step's products are added to, while it is in cache */
-INLINE void refill(float *restrict z, const float *restrict base, long rows, long width) {
-    if (!base) return;
-    for (long r = 0; r < rows; r++, z += width)
-        for (long j = 0; j < width; j++) z[j] = base[j];
-}
-
-/* the inverse, all gates at once: d (gates, BLOCK) into dz (rows, gates·H), and the sums over rows into dbias */
-INLINE void scatter(const Table *table, float *restrict dz, float *restrict dbias, const float *restrict d, long rows,
-                    long gates, long hidden) {
-    long width = gates * hidden, n = rows * width;
-    if (hidden < NARROW) {
-        const int32_t *restrict back = table->back;
-        for (long k = 0; k < n; k++) dz[k] = d[back[k]];
-    } else {
-        for (long r = 0; r < rows; r++)
-            for (long g = 0; g < gates; g++)
-                memcpy(dz + r * width + g * hidden, d + g * BLOCK + r * hidden, sizeof(float) * (size_t)hidden);
-    }
-    for (long r = 0; r < rows; r++)
-        for (long j = 0; j < width; j++) dbias[j] += dz[r * width + j];
-}
-
-typedef struct {
-    long rows, hidden;
-    int activation, recurrent;
-    const Table *table;
-    /* forward: zh may be NULL; kept (planes of rows·H) is NULL where there will be no backward; base, unless NULL, is
-     * what every row of zx is left with for the next step (b), and base + G·H the same of zh */
-    float *zx, *zh;
-    const float *base;
-    const float *h_before, *c_before;
-    float *h, *c, *kept;
-    /* backward: dc is changed in place into the one before, and so is dh of a GRU, but for the products */
-    const float *kept_before, *c_after;
-    float *dh, *dc, *dzx, *dzh, *dbias, *dbias_h;
-} Step;
-
-ON_EACH_CPU static void lstm_forward(const Step *s, long from, long to) {
-    float scratch[5][BLOCK];
-    long hidden = s->hidden, width = 4 * hidden, plane = s->rows * hidden;
-    long offset = from * hidden, rows = to - from, n = rows * hidden;
-    float *gate[4];
-    for (int g = 0; g < 4; g++) {
-        gate[g] = s->kept ? s->kept + g * plane + offset : scratch[g];
-        gather(s->table, gate[g], s->zx + from * width, s->zh ? s->zh + from * width : NULL, rows, 4, g, hidden);
-    }
-    refill(s->zx + from * width, s->base, rows, width);
-    float *restrict enter = gate[0], *restrict forget = gate[1], *restrict candidate = gate[2];
-    float *restrict leave = gate[3], *restrict out = scratch[4];
-    const float *before = s->c_before + offset;
-    float *c = s->c + offset, *h = s->h + offset;
-    activate(s->recurrent, enter, n);
-    activate(s->recurrent, forget, n);
-    activate(s->activation, candidate, n);
-    activate(s->recurrent, leave, n);
-    for (long k = 0; k < n; k++) out[k] = c[k] = forget[k] * before[k] + enter[k] * candidate[k];
-    activate(s->activation, out, n);
-    for (long k = 0; k < n; k++) h[k] = leave[k] * out[k];
-}
-
-ON_EACH_CPU static void lstm_backward(const Step *s, long from, long to) {
-    float d[6][BLOCK];
-    long hidden = s->hidden, width = 4 * hidden, plane = s->rows * hidden;
-    long offset = from * hidden, rows = to - from, n = rows * hidden;
-    const float *restrict enter = s->kept_before + offset, *restrict forget = enter + plane;
-    const float *restrict candidate = forget + plane, *restrict leave = candidate + plane;
-    const float *restrict before = s->c_before + offset, *restrict after = s->c_after + offset;
-    const float *restrict dh = s->dh + offset;
-    float *restrict dc = s->dc + offset;
-    float *restrict out = d[4], *restrict through = d[5];
-    for (long k = 0; k < n; k++) out[k] = after[k];
-    activate(s->activation, out, n);
-    for (long k = 0; k < n; k++) {
-        d[3][k] = dh[k] * out[k];
-        through[k] = dh[k] * leave[k];
-    }
-    times_slope(s->activation, through, out, n);
-    for (long k = 0; k < n; k++) {
-        float whole = dc[k] + through[k];
-        d[0][k] = whole * candidate[k];
-        d[1][k] = whole * before[k];
-        d[2][k] = whole * enter[k];
-        dc[k] = whole * forget[k];
-    }
-    times_slope(s->recurrent, d[0], enter, n);
-    times_slope(s->recurrent, d[1], forget, n);
-    times_slope(s->activation, d[2], candidate, n);
-    times_slope(s->recurrent, d[3], leave, n);
-    scatter(s->table, s->dzx + from * width, s->dbias, d[0], rows, 4, hidden);
-}
-
-ON_EACH_CPU static void gru_forward(const Step *s, long from, long to) {
-    float scratch[4][BLOCK];
-    long hidden = s->hidden, width = 3 * hidden, plane = s->rows * hidden;
-    long offset = from * hidden, rows = to - from, n = rows * hidden;
-    float *part[4];
-    for (int g = 0; g < 4; g++) part[g] = s->kept ? s->kept + g * plane + offset : scratch[g];
-    float *restrict reset = part[0], *restrict update = part[1], *restrict candidate = part[2];
-    float *restrict product = part[3]; /* h·U of the candidate, which the reset gate scales */
-    float *zx = s->zx + from * width, *zh = s->zh + from * width;
-    gather(s->table, reset, zx, zh, rows, 3, 0, hidden);
-    gather(s->table, update, zx, zh, rows, 3, 1, hidden);
-    gather(s->table, candidate, zx, NULL, rows, 3, 2, hidden);
-    gather(s->table, product, zh, NULL, rows, 3, 2, hidden);
-    refill(zx, s->base, rows, width);
-    refill(zh, s->base ? s->base + width : NULL, rows, width);
-    const float *before = s->h_before + offset;
-    float *h = s->h + offset;
-    activate(s->recurrent, reset, n);
-    activate(s->recurrent, update, n);
-    for (long k = 0; k < n; k++) candidate[k] += reset[k] * product[k];
-    activate(s->activation, candidate, n);
-    for (long k = 0; k < n; k++) h[k] = candidate[k] + update[k] * (before[k] - candidate[k]);
-}
-
-ON_EACH_CPU static void gru_backward(const Step *s, long from, long to) {
-    float d[4][BLOCK];
-    long hidden = s->hidden, width = 3 * hidden, plane = s->rows * hidden;
-    long offset = from * hidden, rows = to - from, n = rows * hidden;
-    const float *restrict reset = s->kept_before + offset, *restrict update = reset + plane;
-    const float *restrict candidate = update + plane, *restrict product = candidate + plane;
-    const float *restrict before = s->h_before + offset;
-    float *restrict dh = s->dh + offset;
-    for (long k = 0; k < n; k++) {
-        d[1][k] = dh[k] * (before[k] - candidate[k]);
-        d[2][k] = dh[k] * (1.0f - update[k]);
-        dh[k] *= update[k];
-    }
-    times_slope(s->recurrent, d[1], update, n);
-    times_slope(s->activation, d[2], candidate, n);
-    for (long k = 0; k < n; k++) {
-        d[0][k] = d[2][k] * product[k];
-        d[3][k] = d[2][k] * reset[k];
-    }
-    times_slope(s->recurrent, d[0], reset, n);
-    scatter(s->table, s->dzx + from * width, s->dbias, d[0], rows, 3, hidden);
-    memcpy(d[2], d[3], sizeof(float) * (size_t)n);
-    scatter(s->table, s->dzh + from * width, s->dbias_h, d[0], rows, 3, hidden);
-}
-
-ON_EACH_CPU static void rnn_forward(const Step *s, long from, long to) {
-    long offset = from * s->hidden;
-    long n = (to - from) * s->hidden;
-    float *restrict zx = s->zx + offset;
-    const float *restrict zh = s->zh ? s->zh + offset : NULL;
-    float *restrict h = s->h + offset;
-    for (long k = 0; k < n; k++) h[k] = zh ? zx[k] + zh[k] : zx[k];
-    refill(zx, s->base, to - from, s->hidden);
-    activate(s->activation, h, n);
-}
-
-ON_EACH_CPU static void rnn_backward(const Step *s, long from, long to) {
-    float d[BLOCK];
-    long offset = from * s->hidden, n = (to - from) * s->hidden;
-    memcpy(d, s->dh + offset, sizeof(float) * (size_t)n);
-    times_slope(s->activation, d, s->h + offset, n);
-    scatter(s->table, s->dzx + offset, s->dbias, d, to - from, 1, s->hidden);
-}
-
-typedef void (*Rows)(const Step *, long, long);
-
-static const Rows FORWARD[] = {rnn_forward, lstm_forward, gru_forward};
-static const Rows BACKWARD[] = {rnn_backward, lstm_backward, gru_backward};
-static const long GATES[] = {1, 4, 3};
+#include "_gates.h"
+#include "_product.h"
 
 /* Each thread takes one run of rows, always the same for a number of threads, and sums its own biases, which are then
  * added up in order: the result does not depend on who came first. `sums` is (threads, 2, width). */
@@ -339,6 +42,156 @@ static void run(Rows rows_of, Step *step, int threads, float *sums, long gates) 
             step->dbias[j] += sums[thread * 2 * width + j];
             if (step->dbias_h) step->dbias_h[j] += sums[(thread * 2 + 1) * width + j];
         }
+}
+
+/* A whole recurrence over vectors. Clips do not know of each other, so each thread takes a run of them, in blocks whose
+ * state stays in the first-level cache, through all steps: no thread ever waits for another.
+ *
+ * Series are time first, (T, N, ·), and follow each other by `rows` clips; x is (N, T, depth). */
+typedef struct {
+    int kind, activation, recurrent, threads;
+    long steps, rows, hidden, depth;
+    const float *x, *kernel, *bias; /* forward: either these, or zx (T, N, G·H), which holds x·W + b */
+    const float *zx, *lift;         /* lift: the recurrent bias as a GRU's zh begins with it; NULL for zeros */
+    const float *recurrent_kernel;
+    const float *h_first, *c_first;
+    float *h, *c, *kept; /* c_moves: c is a series; else one place that each step overwrites */
+    int c_moves;
+    /* backward: dout, NULL for zeros; dh and dc (N, H) of the last state, changed in place into those of the first;
+     * where ends are given, dc of a clip's last state is added from dc_end when its last frame is reached */
+    const float *dout, *dc_end;
+    const int64_t *ends;
+    float *dh, *dc, *dzx, *dzh, *dbias, *dbias_h;
+} Series;
+
+/* Gradients that fade over many steps end as denormal numbers, each a hundred times as slow as a zero. While these run
+ * on a thread, they are zeros. Gives what to hand to `denormals_back`. */
+static unsigned no_denormals(void) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(before | 0x8040); /* flush to zero, denormals are zeros */
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void denormals_back(unsigned before) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_ia32_ldmxcsr(before);
+#endif
+}
+
+/* Blocks of equal size, as many for each thread, none longer than fits. */
+static long block_of(const Series *s, int *threads) {
+    long longest = BLOCK / s->hidden;
+    if (s->rows < *threads) *threads = (int)s->rows;
+    long each = (s->rows + *threads - 1) / *threads;
+    long blocks = (each + longest - 1) / longest;
+    return (each + blocks - 1) / blocks;
+}
+
+static void fill(float *z, const float *row, long rows, long width) {
+    for (long r = 0; r < rows; r++, z += width)
+        if (row) memcpy(z, row, sizeof(float) * (size_t)width);
+        else memset(z, 0, sizeof(float) * (size_t)width);
+}
+
+static void forward_block(const Series *s, const Table *table, const Products *products, const float *w, const float *u, float *z,
+                          long from, long n) {
+    long gates = GATES[s->kind], width = gates * s->hidden, state = s->rows * s->hidden, offset = from * s->hidden;
+    int gru = gates == 3;
+    float *zh = z + n * width;
+    const float *h_before = s->h_first + offset, *c_before = s->c_first + offset;
+    Step step = {.rows = s->rows, .hidden = s->hidden, .activation = s->activation, .recurrent = s->recurrent,
+                 .table = table, .zx = z, .zh = gru ? zh : NULL};
+    for (long t = 0; t < s->steps; t++) {
+        if (s->x) {
+            fill(z, s->bias, n, width);
+            add_packed(products, z, n, width, s->x + (from * s->steps + t) * s->depth, s->steps * s->depth, 0, 1,
+                       s->depth, w);
+        } else
+            memcpy(z, s->zx + (t * s->rows + from) * width, sizeof(float) * (size_t)(n * width));
+        if (gru) fill(zh, s->lift, n, width);
+        add_packed(products, gru ? zh : z, n, width, h_before, s->hidden, 0, 1, s->hidden, u);
+        step.h_before = h_before;
+        step.c_before = c_before;
+        step.h = s->h + t * state + offset;
+        step.c = s->c + (s->c_moves ? t * state : 0) + offset;
+        step.kept = s->kept ? s->kept + t * 4 * state + offset : NULL;
+        FORWARD[s->kind](&step, 0, n);
+        h_before = step.h;
+        c_before = step.c;
+    }
+}
+
+static void backward_block(const Series *s, const Table *table, const Products *products, const float *u, float *sums, long from,
+                           long n) {
+    long gates = GATES[s->kind], hidden = s->hidden, width = gates * hidden;
+    long state = s->rows * hidden, offset = from * hidden;
+    float *dh = s->dh + offset, *dc = s->dc ? s->dc + offset : NULL;
+    Step step = {.rows = s->rows, .hidden = hidden, .activation = s->activation, .recurrent = s->recurrent,
+                 .table = table, .dh = dh, .dc = dc, .dbias = sums, .dbias_h = sums + width};
+    for (long t = s->steps - 1; t >= 0; t--) {
+        if (s->dout) {
+            const float *dout = s->dout + t * state + offset;
+            for (long k = 0; k < n * hidden; k++) dh[k] += dout[k];
+        }
+        if (s->ends && s->dc_end)
+            for (long r = 0; r < n; r++)
+                if (s->ends[from + r] == t + 1)
+                    for (long j = 0; j < hidden; j++) dc[r * hidden + j] += s->dc_end[offset + r * hidden + j];
+        step.kept_before = s->kept + t * 4 * state + offset;
+        step.h_before = (t ? s->h + (t - 1) * state : s->h_first) + offset;
+        step.c_before = (t ? s->c + (t - 1) * state : s->c_first) + offset;
+        step.h = s->h + t * state + offset;
+        step.c_after = s->c + t * state + offset;
+        step.dzx = s->dzx + (t * s->rows + from) * width;
+        step.dzh = s->dzh + (t * s->rows + from) * width;
+        BACKWARD[s->kind](&step, 0, n);
+        if (gates != 3) fill(dh, NULL, n, hidden); /* of a GRU some passes by the products */
+        add_packed(products, dh, n, hidden, step.dzh, width, 0, 1, width, u);
+    }
+}
+
+/* 0 where there was no memory */
+static int run_series(Series *s, int backwards) {
+    Products products = choose_products();
+    long panel = products.panel, gates = GATES[s->kind], width = gates * s->hidden;
+    int threads = s->threads;
+    long block = block_of(s, &threads);
+    size_t for_u = backwards ? packed_size(width, s->hidden, panel) : packed_size(s->hidden, width, panel);
+    size_t for_w = s->x ? packed_size(s->depth, width, panel) : 0;
+    size_t each = backwards ? (size_t)(2 * width) : (size_t)(2 * block * width);
+    float *memory = PyMem_RawMalloc(sizeof(float) * (for_u + for_w + each * (size_t)threads));
+    if (!memory) return 0;
+    float *u = memory, *w = memory + for_u, *scratch = w + for_w;
+    if (backwards) pack(u, s->recurrent_kernel, width, s->hidden, panel, 1);
+    else pack(u, s->recurrent_kernel, s->hidden, width, panel, 0);
+    if (s->x) pack(w, s->kernel, s->depth, width, panel, 0);
+    if (backwards) memset(scratch, 0, sizeof(float) * each * (size_t)threads);
+    Table table;
+    if (s->hidden < NARROW) tabulate(&table, block, gates, s->hidden);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
+    for (int thread = 0; thread < threads; thread++) {
+        float *mine = scratch + (size_t)thread * each;
+        unsigned before = no_denormals();
+        long last = s->rows * (thread + 1) / threads;
+        for (long from = s->rows * thread / threads; from < last; from += block) {
+            long n = from + block < last ? block : last - from;
+            if (backwards) backward_block(s, &table, &products, u, mine, from, n);
+            else forward_block(s, &table, &products, w, u, mine, from, n);
+        }
+        denormals_back(before);
+    }
+    if (backwards)
+        for (int thread = 0; thread < threads; thread++)
+            for (long j = 0; j < width; j++) {
+                s->dbias[j] += scratch[(size_t)thread * each + (size_t)j];
+                if (s->dbias_h) s->dbias_h[j] += scratch[(size_t)thread * each + (size_t)(width + j)];
+            }
+    PyMem_RawFree(memory);
+    return 1;
 }
 
 /* Arguments are whole numbers, addresses among them; 0 stands for NULL. ops/gates.py checks all that lies behind. */
@@ -379,6 +232,39 @@ static PyObject *backward(PyObject *module, PyObject *const *arguments, Py_ssize
     Py_RETURN_NONE;
 }
 
+static PyObject *forward_series(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
+    int64_t a[20];
+    if (!numbers(arguments, given, 20, a)) return NULL;
+    Series series = {.kind = (int)a[0], .steps = a[1], .rows = a[2], .hidden = a[3], .activation = (int)a[4],
+                     .recurrent = (int)a[5], .threads = (int)a[6], .depth = a[7], .x = (void *)a[8],
+                     .kernel = (void *)a[9], .bias = (void *)a[10], .zx = (void *)a[11], .lift = (void *)a[12],
+                     .recurrent_kernel = (void *)a[13], .h_first = (void *)a[14], .c_first = (void *)a[15],
+                     .h = (void *)a[16], .c = (void *)a[17], .c_moves = (int)a[18], .kept = (void *)a[19]};
+    int done;
+    Py_BEGIN_ALLOW_THREADS;
+    done = run_series(&series, 0);
+    Py_END_ALLOW_THREADS;
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *backward_series(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
+    int64_t a[22];
+    if (!numbers(arguments, given, 22, a)) return NULL;
+    Series series = {.kind = (int)a[0], .steps = a[1], .rows = a[2], .hidden = a[3], .activation = (int)a[4],
+                     .recurrent = (int)a[5], .threads = (int)a[6], .recurrent_kernel = (void *)a[7],
+                     .h_first = (void *)a[8], .c_first = (void *)a[9], .h = (void *)a[10], .c = (void *)a[11],
+                     .kept = (void *)a[12], .dout = (void *)a[13], .ends = (void *)a[14], .dc_end = (void *)a[15],
+                     .dh = (void *)a[16], .dc = (void *)a[17], .dzx = (void *)a[18], .dzh = (void *)a[19],
+                     .dbias = (void *)a[20], .dbias_h = (void *)a[21]};
+    int done;
+    Py_BEGIN_ALLOW_THREADS;
+    done = run_series(&series, 1);
+    Py_END_ALLOW_THREADS;
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 /* Ask for large pages behind fresh memory: a page fault for each 4 KiB costs as much as the gates themselves. */
 static PyObject *advise(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
     int64_t a[2];
@@ -394,6 +280,8 @@ static PyObject *advise(PyObject *module, PyObject *const *arguments, Py_ssize_t
 static PyMethodDef methods[] = {
     {"forward", (PyCFunction)(void (*)(void))forward, METH_FASTCALL, "One step of the gates."},
     {"backward", (PyCFunction)(void (*)(void))backward, METH_FASTCALL, "The gradients of one step of the gates."},
+    {"forward_series", (PyCFunction)(void (*)(void))forward_series, METH_FASTCALL, "All steps of a recurrence."},
+    {"backward_series", (PyCFunction)(void (*)(void))backward_series, METH_FASTCALL, "Their gradients."},
     {"advise", (PyCFunction)(void (*)(void))advise, METH_FASTCALL, "Large pages, where the system has them."},
     {NULL, NULL, 0, NULL},
 };
@@ -402,6 +290,6 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_gates", NULL, -
 
 PyMODINIT_FUNC PyInit__gates(void) {
     PyObject *module = PyModule_Create(&definition);
-    if (module) PyModule_AddIntConstant(module, "INTERFACE", 1); /* changes with the arguments; ops/gates.py asks */
+    if (module) PyModule_AddIntConstant(module, "INTERFACE", 2); /* changes with the arguments; ops/gates.py asks */
     return module;
 }

@@ -38,6 +38,16 @@ def packed(x: Tensor) -> Tensor:
     return x.as_strided(x.shape, strides[::-1])
 
 
+def laid(kernel: Tensor) -> Tensor:
+    """The kernel (F, D, *K) in the memory order that its device convolves with, so that no step has to turn it.
+
+    On a GPU features last, as those of x are; a CPU's library has an order of its own.
+    """
+    if kernel.device.type == "cpu":
+        return kernel.contiguous()
+    return kernel.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 def convolve(x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
     """x ∗ kernel: (N, *S, D) and (F, D, *K) to (N, *S', F).
 

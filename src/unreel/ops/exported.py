@@ -19,18 +19,14 @@ from torch._higher_order_ops.scan import scan as torch_scan
 from unreel.ops.cells import State
 
 Step = Callable[[Tensor, State], State]
-"""(x·W + b of a frame (N, *S, G·H), the state before it) -> the state after it."""
+"""(x·W + b of a frame (N, *S, G·H), the state before it) -> the state after it, of the same dtypes."""
 
 
 def loop_in_graph(step: Step, zx: Tensor, state: State, members: int) -> tuple[list[Tensor], State]:
-    """As `ops.scan.loop`, written into the graph as one operator.
-
-    Autocast may give a step's state another dtype; it is brought back to that of the state before, which a loop of
-    one step needs.
-    """
+    """As `ops.scan.loop`, written into the graph as one operator."""
 
     def carry(before: State, zx_t: Tensor) -> tuple[State, State]:
-        after = tuple(member.to(old.dtype).contiguous() for member, old in zip(step(zx_t, before), before, strict=True))
+        after = tuple(member.contiguous() for member in step(zx_t, before))
         return after, tuple(member.clone() for member in after[:members])
 
     # neither the operator's inputs nor its outputs may share memory

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unreel.ops.cells import Cell
-from unreel.ops.convolve import accumulate, packed, same
+from unreel.ops.convolve import accumulate, laid, packed, same
 from unreel.ops.gates import Biases, buffer
 from unreel.ops.precision import add_product
 from unreel.ops.products import Convolution, Matrix, Product
@@ -73,7 +73,8 @@ class ConvolutionFeed:
         biases: Biases,
         like: Tensor,
     ) -> None:
-        self.x, self.product, self.kernel, self.recurrent_kernel = x, product, kernel, recurrent_kernel
+        self.x, self.product = x, product
+        self.kernel, self.recurrent_kernel = laid(kernel), laid(recurrent_kernel)
         lift = cell.lift(biases.recurrent_bias)
         base = like.new_zeros(2, len(kernel))
         for row, vector in zip(base, (biases.bias, lift), strict=True):

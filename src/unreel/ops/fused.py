@@ -13,6 +13,7 @@ Shape letters: N clips, T frames, S positions in space, D features in, H hidden 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unreel.ops import gates
+from unreel.ops import gates, series
 from unreel.ops.cells import Cell, State
 from unreel.ops.convolve import packed
-from unreel.ops.feeds import feed_of
+from unreel.ops.feeds import Feed, feed_of
 from unreel.ops.gates import Biases, buffer
-from unreel.ops.gradients import gradients_of
-from unreel.ops.precision import cast
+from unreel.ops.gradients import Gradients, MatrixGradients, gradients_of
+from unreel.ops.precision import cast, under_autocast
 from unreel.ops.products import Product
 from unreel.ops.weights import Weights
 
@@ -62,10 +63,7 @@ def scan_fused(
     dropped: Tensor | None,
 ) -> tuple[Tensor, State]:
     """As `ops.scan.scan_reference`."""
-    device = x.device.type
-    compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    if compute == x.dtype == weights.kernel.dtype:
-        compute = None
+    compute = under_autocast(x, weights.kernel)
     ends = None if lengths is None else tuple(lengths.tolist())
     tensors = (
         x,
@@ -79,7 +77,7 @@ def scan_fused(
     )
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     setting = Setting(cell, product, ends, compute, state is not None, keep)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         out, *end = _Scan.apply(setting, *tensors)  # type: ignore[no-untyped-call]
     return out, tuple(end)
 
@@ -157,27 +155,46 @@ def run_forward(
             )
     before = tuple(packed(member.to(dtype)) for member in given)
     before = before or (x.new_zeros(shape, dtype=dtype),) * cell.states
-    feed = feed_of(
-        product, cell, cast(x, compute), cast(kernel, compute), cast(recurrent_kernel, compute), biases, before[0]
-    )
-    one_step = gates.choose(cell, biases, before[0])
-    series = tuple(buffer(x, (t if keep or not member else 1, *shape), dtype) for member in range(cell.states))
+    at_once = dropped is None and compute is None and series.serves(cell, product, biases, recurrent_kernel, before[0])
+    all_kept = keep or (at_once and setting.ends is not None)
+    states = tuple(buffer(x, (t if all_kept or not member else 1, *shape), dtype) for member in range(cell.states))
     kept = buffer(x, (t if keep else 0, gates.PLANES[cell.kind], *shape), dtype)
-    end = tuple(torch.empty_like(before[0]) for _ in range(cell.states))
-    states = _by_step(series, t)
-    planes = kept.unbind(0) if keep else (None,) * t
-    for step, (after, plane) in enumerate(zip(states, planes, strict=True)):
-        h = _dropped(before[0], dropped, compute) if step or setting.starts else None
+    if at_once:
+        series.forward(cell, x, kernel, recurrent_kernel, biases, before, states, kept if keep else None)
+        end = series.ends(states, setting.ends)
+    else:
+        feed = feed_of(
+            product, cell, cast(x, compute), cast(kernel, compute), cast(recurrent_kernel, compute), biases, before[0]
+        )
+        end = _run(setting, feed, biases, dropped, before, states, kept)
+    out = states[0].transpose(0, 1)
+    for clip, length in enumerate(setting.ends or ()):
+        states[0][length:, clip] = 0
+    return out, end, states, kept
+
+
+def _run(
+    setting: Setting,
+    feed: Feed,
+    biases: Biases,
+    dropped: Tensor | None,
+    before: State,
+    series: State,
+    kept: Tensor,
+) -> State:
+    """All steps one after another, into `series` and `kept`; the state after each clip's last valid frame."""
+    t = len(series[0])
+    one_step = gates.choose(setting.cell, biases, before[0])
+    end = tuple(torch.empty_like(member) for member in before)
+    ends = None if setting.ends is None else _Ends(setting.ends, kept.device)
+    planes = kept.unbind(0) if setting.keep else (None,) * t
+    for step, (after, plane) in enumerate(zip(_by_step(series, t), planes, strict=True)):
+        h = _dropped(before[0], dropped, setting.compute) if step or setting.starts else None
         one_step.forward(*feed.at(step, h), feed.base, before, after, plane)
         before = after
-        if setting.ends is not None:
-            _keep_ends(setting.ends, step + 1, after, end)
-    out = series[0].transpose(0, 1)
-    if setting.ends is None:
-        return out, tuple(member.clone() for member in before), series, kept
-    for clip, length in enumerate(setting.ends):
-        series[0][length:, clip] = 0
-    return out, end, series, kept
+        if ends is not None:
+            ends.keep(step + 1, after, end)
+    return tuple(member.clone() for member in before) if ends is None else end
 
 
 def run_backward(
@@ -189,43 +206,68 @@ def run_backward(
     dropped: Tensor | None,
     given: State,
     kept: Tensor,
-    series: State,
+    states: State,
     dout: Tensor | None,
     dend: tuple[Tensor | None, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, W, U, b, the recurrent bias, the peepholes, `dropped` (none), and the state given."""
     cell, product, compute = setting.cell, setting.product, setting.compute
-    like = series[0][0]
-    one_step = gates.choose(cell, biases, like)
+    like = states[0][0]
     given = tuple(packed(member.to(like.dtype)) for member in given)
-    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, series[0], compute, needs[0])
+    first_h = given[0] if given else None
+    gather = gradients_of(product, cell, x, kernel, recurrent_kernel, states[0], first_h, dropped, compute, needs[0])
+    before = given or (torch.zeros_like(like),) * cell.states
+    if dropped is None and compute is None and series.serves(cell, product, biases, recurrent_kernel, like):
+        assert isinstance(gather, MatrixGradients)
+        first, grads = series.backward(
+            cell, recurrent_kernel, before, states, kept, setting.ends, dout, dend, gather.dzx, gather.dzh, biases
+        )
+    else:
+        first, grads = _run_back(setting, gather, biases, dropped, before, states, kept, dout, dend, any(needs[7:]))
+    return *gather.finish(), *grads, None, *(first if setting.starts else ())
+
+
+def _run_back(
+    setting: Setting,
+    gather: Gradients,
+    biases: Biases,
+    dropped: Tensor | None,
+    first: State,
+    series: State,
+    kept: Tensor,
+    dout: Tensor | None,
+    dend: tuple[Tensor | None, ...],
+    needs_first: bool,
+) -> tuple[State, Biases]:
+    """All steps from the last to the first, into `gather`; gradients of the first state and of the biases."""
+    like = series[0][0]
+    one_step = gates.choose(setting.cell, biases, like)
     douts = gather.by_step(dout)
     dh = buffer(like, like.shape, like.dtype)
     dh.zero_() if dout is None else dh.copy_(douts[-1])
-    dc = torch.zeros_like(dh) if cell.states == 2 else None
-    if setting.ends is None:
+    dc = torch.zeros_like(dh) if setting.cell.states == 2 else None
+    ends = None if setting.ends is None else _Ends(setting.ends, kept.device)
+    if ends is None:
         _add(tuple(zip((dh, dc), dend, strict=False)))
-    states = (given or (torch.zeros_like(like),) * cell.states, *_by_step(series, len(kept)))
+    states = (first, *_by_step(series, len(kept)))
     for step in reversed(range(len(kept))):
-        if setting.ends is not None:
-            _enter_clips(setting.ends, step, dh, dc, dend)
+        if ends is not None:
+            ends.enter(step, dh, dc, dend)
         before, after = states[step], states[step + 1]
         dzx, dzh = gather.slots(step)
         one_step.backward(dh, dc, kept[step], before, after, dzx, dzh)
         earlier = douts[step - 1] if step and dout is not None else None
-        if cell.kind == "gru":
+        if setting.cell.kind == "gru":
             dh = dh if earlier is None else dh.add_(earlier)
         else:
             dh.zero_() if earlier is None else dh.copy_(earlier)
-        h = _dropped(before[0], dropped, compute) if step or setting.starts else None
+        h = _dropped(before[0], dropped, setting.compute) if step or setting.starts else None
         more = dh if dropped is None else torch.zeros_like(dh)
-        gather.add(step, dzx, dzh, h, more if step or any(needs[7:]) else None)
+        gather.add(step, dzx, dzh, h, more if step or needs_first else None)
         if dropped is not None:
             dh += more * dropped
-    grads = one_step.gradients()
-    first = () if not setting.starts else (dh,) if dc is None else (dh, dc)
-    return *gather.finish(), *grads, None, *first
+    return (dh,) if dc is None else (dh, dc), one_step.gradients()
 
 
 def _dropped(h: Tensor, dropped: Tensor | None, compute: torch.dtype | None) -> Tensor:
@@ -238,23 +280,34 @@ def _by_step(series: State, t: int) -> list[State]:
     return list(zip(*members, strict=True))
 
 
-def _keep_ends(ends: tuple[int, ...], length: int, state: State, end: State) -> None:
-    """Copy the state of the clips that have just had their last frame."""
-    if length in ends:
-        clips = [clip for clip, last in enumerate(ends) if last == length]
-        for member, place in zip(state, end, strict=True):
-            place[clips] = member[clips]
+class _Ends:
+    """Which clips end where. Their numbers are on the device before the loop begins: no step waits for a copy."""
 
+    def __init__(self, lengths: tuple[int, ...], device: torch.device) -> None:
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        self.lengths = [lengths[clip] for clip in order]
+        self.clips = torch.tensor(order, device=device)
 
-def _enter_clips(
-    ends: tuple[int, ...], step: int, dh: Tensor, dc: Tensor | None, dend: tuple[Tensor | None, ...]
-) -> None:
-    """Coming backwards: what lies behind a clip's last frame is not reached; there the end state's gradient enters."""
-    for clip, length in enumerate(ends):
-        if length <= step:
-            dh[clip] = 0
-        elif length == step + 1:
-            _add([(m[clip], d[clip]) for m, d in zip((dh, dc), dend, strict=False) if m is not None and d is not None])
+    def keep(self, length: int, state: State, end: State) -> None:
+        """Copy the state of the clips that have just had their last frame."""
+        clips = self._of(length, length)
+        if len(clips):
+            for member, place in zip(state, end, strict=True):
+                place.index_copy_(0, clips, member.index_select(0, clips))
+
+    def enter(self, step: int, dh: Tensor, dc: Tensor | None, dend: tuple[Tensor | None, ...]) -> None:
+        """Coming backwards: nothing reaches what lies behind a clip's end; at it the end state's gradient enters."""
+        over, last = self._of(0, step), self._of(step + 1, step + 1)
+        if len(over):
+            dh.index_fill_(0, over, 0)
+        if len(last):
+            for total, more in zip((dh, dc), dend, strict=False):
+                if total is not None and more is not None:
+                    total.index_add_(0, last, more.index_select(0, last))
+
+    def _of(self, least: int, most: int) -> Tensor:
+        """The clips of at least and at most so many frames."""
+        return self.clips[bisect_left(self.lengths, least) : bisect_right(self.lengths, most)]
 
 
 def _add(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> None:

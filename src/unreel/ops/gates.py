@@ -1,8 +1,9 @@
 """One step of a cell's gates, forward and backward, written into buffers that the engine owns.
 
-Two twins with one signature: `Plain` in PyTorch's own operators, for every cell, dtype and device; `Native`, the same
-in one pass over memory, in C (`_gates.c`), for float32 on the CPU. `choose` picks. The gradient arithmetic of the
-cells is here; the forward arithmetic once more than in `ops/cells.py`, because here it keeps what the backward needs.
+Three twins with one signature: `Plain` in PyTorch's own operators, for every cell, dtype and device; `Native`, the
+same in one pass over memory, in C (`_gates.c`), for float32 on the CPU; `TritonGates` the same on a GPU
+(`ops/gates_triton.py`). `choose` picks. The gradient arithmetic of the cells is here; the forward arithmetic once more
+than in `ops/cells.py`, because here it keeps what the backward needs.
 
 What this file is not: it knows no product and no time.
 
@@ -11,6 +12,7 @@ Shape letters: N clips, S positions in space, H hidden features, G gates.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -21,19 +23,22 @@ from unreel.ops.activations import ACTIVATIONS, activation
 from unreel.ops.cells import Cell, State
 
 try:
-    from unreel.ops import _gates  # type: ignore[attr-defined]
+    from unreel.ops import _gates as compiled  # type: ignore[attr-defined]
 except ImportError:  # built where there was no C compiler
-    _gates = None
+    compiled = None
 else:
-    if getattr(_gates, "INTERFACE", 0) != 1:
+    if getattr(compiled, "INTERFACE", 0) != 2:
         raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
 
 PLANES = {"rnn": 0, "lstm": 4, "gru": 4}
 """How many tensors (N, *S, H) a step of each kind of cell keeps for its backward, beside the states."""
-_KINDS = ("rnn", "lstm", "gru")
-_CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
+KINDS = ("rnn", "lstm", "gru")
+"""Of cells, as the C code counts them."""
+CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
+"""Of activations, as the C code counts them."""
 _LARGE = 1 << 22  # bytes
 _WIDEST = 1024  # features of a gate that fit the C code's block
+_TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Biases(NamedTuple):
@@ -48,7 +53,7 @@ class Biases(NamedTuple):
 
 
 class Gates(Protocol):
-    """What the engine asks of either twin."""
+    """What the engine asks of each twin."""
 
     def forward(
         self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
@@ -202,8 +207,8 @@ class Native:
 
     def __init__(self, cell: Cell, biases: Biases, hidden: int) -> None:
         self.threads = torch.get_num_threads()
-        self.head = (_CODES[cell.activation], _CODES[cell.recurrent_activation], self.threads)
-        self.kind = _KINDS.index(cell.kind)
+        self.head = (CODES[cell.activation], CODES[cell.recurrent_activation], self.threads)
+        self.kind = KINDS.index(cell.kind)
         self.hidden = hidden
         self.gru = cell.kind == "gru"
         width = len(cell.gates) * hidden
@@ -215,7 +220,7 @@ class Native:
         self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
     ) -> None:
         """See `Gates.forward`."""
-        _gates.forward(  # type: ignore[union-attr]
+        compiled.forward(  # type: ignore[union-attr]
             self.kind,
             after[0].numel() // self.hidden,
             self.hidden,
@@ -241,7 +246,7 @@ class Native:
         dzh: Tensor,
     ) -> None:
         """See `Gates.backward`."""
-        _gates.backward(  # type: ignore[union-attr]
+        compiled.backward(  # type: ignore[union-attr]
             self.kind,
             dh.numel() // self.hidden,
             self.hidden,
@@ -268,19 +273,34 @@ class Native:
 
 
 def choose(cell: Cell, biases: Biases, like: Tensor) -> Gates:
-    """The faster twin that can serve states like `like` (N, *S, H)."""
-    fits = like.dtype == torch.float32 and like.device.type == "cpu" and like.shape[-1] <= _WIDEST
-    if _gates is not None and fits and biases.peephole is None:
+    """The fastest twin that can serve states like `like` (N, *S, H)."""
+    if is_native(cell, biases, like):
         return Native(cell, biases, like.shape[-1])
+    if is_triton(biases, like):
+        from unreel.ops.gates_triton import TritonGates
+
+        return TritonGates(cell, biases, like)
     return Plain(cell, biases)
+
+
+def is_native(cell: Cell, biases: Biases, like: Tensor) -> bool:
+    """Whether the C code is there and can serve states like `like` (N, *S, H)."""
+    fits = like.dtype == torch.float32 and like.device.type == "cpu" and like.shape[-1] <= _WIDEST
+    return compiled is not None and fits and biases.peephole is None
+
+
+def is_triton(biases: Biases, like: Tensor) -> bool:
+    """Whether Triton is there and its kernels can serve states like `like` (N, *S, H)."""
+    fits = like.device.type == "cuda" and like.dtype in _TRITON_DTYPES and like.numel() > 0
+    return fits and biases.peephole is None and importlib.util.find_spec("triton") is not None
 
 
 def buffer(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Uninitialised memory on the device of `like`, on large pages where it is large."""
     made = like.new_empty(shape, dtype=dtype)
     size = made.numel() * made.element_size()
-    if _gates is not None and made.device.type == "cpu" and size >= _LARGE:
-        _gates.advise(made.data_ptr(), size)
+    if compiled is not None and made.device.type == "cpu" and size >= _LARGE:
+        compiled.advise(made.data_ptr(), size)
     return made
 
 

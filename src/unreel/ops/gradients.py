@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unreel.ops.cells import Cell
-from unreel.ops.convolve import accumulate, convolve_backward, packed, same
+from unreel.ops.convolve import accumulate, convolve_backward, laid, packed, same
 from unreel.ops.gates import buffer
 from unreel.ops.precision import add_product, cast
 from unreel.ops.products import Convolution, Matrix, Product
@@ -60,16 +60,17 @@ class MatrixGradients:
         kernel: Tensor,
         recurrent_kernel: Tensor,
         series: Tensor,
+        first: Tensor | None,
+        dropped: Tensor | None,
         compute: torch.dtype | None,
         needs_x: bool,
     ) -> None:
         self.x, self.kernel, self.compute, self.needs_x = x, kernel, compute, needs_x
-        self.recurrent_kernel = recurrent_kernel
+        self.recurrent_kernel, self.series, self.first, self.dropped = recurrent_kernel, series, first, dropped
         self.back = cast(recurrent_kernel, compute).t().contiguous()
         self.dzx = series.new_empty(*series.shape[:2], kernel.shape[1])
         self.dzh = self.dzx if cell.kind != "gru" else torch.empty_like(self.dzx)
         self.steps = list(zip(self.dzx.unbind(0), self.dzh.unbind(0), strict=True))
-        self.states: list[Tensor] = []
 
     def by_step(self, dout: Tensor | None) -> Sequence[Tensor]:
         """See `Gradients.by_step`: put in the order of time at once, since the pieces are small."""
@@ -81,9 +82,6 @@ class MatrixGradients:
 
     def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """See `Gradients.add`."""
-        if h is None:
-            return
-        self.states.append(h)
         if dh is not None:
             add_product(dh, cast(dzh, self.compute), self.back)
 
@@ -92,15 +90,19 @@ class MatrixGradients:
         dzx, dzh = cast(self.dzx.flatten(0, 1), self.compute), cast(self.dzh, self.compute)
         x = cast(self.x.transpose(0, 1).flatten(0, 1), self.compute)
         dkernel = (x.t() @ dzx).to(self.kernel.dtype)
-        drecurrent = torch.zeros_like(self.recurrent_kernel)
-        if self.states:
-            h = torch.cat(self.states[::-1])  # those of the last steps: the first may have met no state
-            drecurrent = (h.t() @ dzh[-len(self.states) :].flatten(0, 1)).to(drecurrent.dtype)
+        drecurrent = self._state(self.series[:-1]).t() @ dzh[1:].flatten(0, 1)
+        if self.first is not None:
+            drecurrent += self._state(self.first).t() @ dzh[0]
+        drecurrent = drecurrent.to(self.recurrent_kernel.dtype)
         dx = None
         if self.needs_x:
             dx = (dzx @ cast(self.kernel, self.compute).t()).to(self.x.dtype)
             dx = dx.unflatten(0, self.dzx.shape[:2]).transpose(0, 1)
         return dx, dkernel, drecurrent
+
+    def _state(self, h: Tensor) -> Tensor:
+        """What met U, (M, H), of states (*, N, H)."""
+        return cast(h if self.dropped is None else h * self.dropped, self.compute).flatten(0, -2)
 
 
 class ConvolutionGradients:
@@ -119,11 +121,14 @@ class ConvolutionGradients:
     ) -> None:
         like = series[0]
         self.x, self.product, self.compute = x, product, compute
-        self.kernel, self.recurrent_kernel = cast(kernel, compute), cast(recurrent_kernel, compute)
+        self.kernel, self.recurrent_kernel = laid(cast(kernel, compute)), laid(cast(recurrent_kernel, compute))
         # the convolution that is the transpose of that with U, where its padding is the same on both sides
-        self.back = self.recurrent_kernel.transpose(0, 1).flip(tuple(range(2, kernel.ndim))).contiguous()
+        self.back = laid(self.recurrent_kernel.transpose(0, 1).flip(tuple(range(2, kernel.ndim))))
         self.dx = buffer(x, x.shape, x.dtype) if needs_x else None
-        self.dkernel, self.drecurrent = torch.zeros_like(kernel), torch.zeros_like(recurrent_kernel)
+        # sums over many steps: of low precision they would lose the later ones
+        self.dtype, sums = kernel.dtype, torch.promote_types(kernel.dtype, torch.float32)
+        self.dkernel = torch.zeros_like(kernel, dtype=sums)
+        self.drecurrent = torch.zeros_like(recurrent_kernel, dtype=sums)
         shape = (*like.shape[:-1], len(kernel))
         self.dzx = buffer(like, shape, like.dtype)
         self.dzh = self.dzx if cell.kind != "gru" else buffer(like, shape, like.dtype)
@@ -162,7 +167,7 @@ class ConvolutionGradients:
 
     def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """See `Gradients.finish`."""
-        return self.dx, self.dkernel, self.drecurrent
+        return self.dx, self.dkernel.to(self.dtype), self.drecurrent.to(self.dtype)
 
 
 def gradients_of(
@@ -172,6 +177,8 @@ def gradients_of(
     kernel: Tensor,
     recurrent_kernel: Tensor,
     series: Tensor,
+    first: Tensor | None,
+    dropped: Tensor | None,
     compute: torch.dtype | None,
     needs_x: bool,
 ) -> Gradients:
@@ -184,9 +191,11 @@ def gradients_of(
         kernel: W.
         recurrent_kernel: U.
         series: the states h, (T, N, *S', H).
+        first: the state h before them, (N, *S', H); None for zeros.
+        dropped: what h is multiplied with before it meets U, (N, 1..., H); None for ones.
         compute: dtype of the products; None for that of the tensors.
         needs_x: whether the gradient of x is wanted.
     """
     if isinstance(product, Matrix):
-        return MatrixGradients(cell, x, kernel, recurrent_kernel, series, compute, needs_x)
+        return MatrixGradients(cell, x, kernel, recurrent_kernel, series, first, dropped, compute, needs_x)
     return ConvolutionGradients(cell, product, x, kernel, recurrent_kernel, series, compute, needs_x)

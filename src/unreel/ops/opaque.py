@@ -19,6 +19,7 @@ from torch import Tensor
 from unreel.ops import cells, fused, gates
 from unreel.ops.cells import Cell, State
 from unreel.ops.gates import Biases
+from unreel.ops.precision import under_autocast
 from unreel.ops.products import Convolution, Matrix, Padding, Product
 from unreel.ops.weights import Weights
 
@@ -35,10 +36,7 @@ def scan_opaque(
     dropped: Tensor | None,
 ) -> tuple[Tensor, State]:
     """As `ops.scan.scan_reference`."""
-    device = x.device.type
-    compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    if compute == x.dtype == weights.kernel.dtype:
-        compute = None
+    compute = under_autocast(x, weights.kernel)
     tensors = [
         x,
         weights.kernel,

@@ -155,7 +155,9 @@ def scan_reference(
         return zh if bias is None else zh + bias
 
     def step(zx_t: Tensor, before: State) -> State:
-        return cell.step(zx_t, recur, before, weights.peephole)
+        after = cell.step(zx_t, recur, before, weights.peephole)
+        # under autocast the products are in a lower precision; the state stays in its own
+        return tuple(member.to(old.dtype) for member, old in zip(after, before, strict=True))
 
     start = state or zeros(cell, product, zx, weights)
     series, end = over_time(step, zx, start, 1 if lengths is None else cell.states)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unreel.ops import cells, valid
 from unreel.ops.cells import Cell, State
+from unreel.ops.precision import cast, under_autocast
 from unreel.ops.products import Matrix, Product
 from unreel.ops.weights import Weights
 
@@ -42,24 +43,30 @@ def scan_vendor(
     lengths: Tensor | None,
     dropped: Tensor | None,
 ) -> tuple[Tensor, State]:
-    """As `ops.scan.scan_reference`, for what `fits_vendor` lets through."""
-    state = state or (x.new_zeros(len(x), len(weights.recurrent_kernel)),) * cell.states
-    if lengths is not None and cell == cells.LSTM:
-        x, weights = _hold_cell_in_padding(x, weights, lengths)
-    parameters = _torch_parameters(cell, weights, x)
-    start = [member.unsqueeze(0) for member in state]
-    out, *end = KERNELS[cell](
-        x,
-        start if cell.states > 1 else start[0],
-        parameters,
-        len(parameters) == 4,  # has biases
-        1,  # layers
-        0.0,  # dropout
-        torch.is_grad_enabled(),  # training: whether to keep what the backward needs
-        False,  # bidirectional
-        True,  # batch first
-    )
-    end = [member[0] for member in end]
+    """As `ops.scan.scan_reference`, for what `fits_vendor` lets through.
+
+    Under autocast all is in its dtype and comes back in float32, as from the other implementations.
+    """
+    compute = under_autocast(x, weights.kernel)
+    dtype = x.dtype if compute is None else torch.float32
+    with torch.autocast(x.device.type, enabled=False):
+        state = state or (x.new_zeros(len(x), len(weights.recurrent_kernel)),) * cell.states
+        if lengths is not None and cell == cells.LSTM:
+            x, weights = _hold_cell_in_padding(x, weights, lengths)
+        parameters = _torch_parameters(cell, weights, x, compute)
+        start = [cast(member, compute).unsqueeze(0) for member in state]
+        out, *end = KERNELS[cell](
+            cast(x, compute),
+            start if cell.states > 1 else start[0],
+            parameters,
+            len(parameters) == 4,  # has biases
+            1,  # layers
+            0.0,  # dropout
+            torch.is_grad_enabled(),  # training: whether to keep what the backward needs
+            False,  # bidirectional
+            True,  # batch first
+        )
+    out, *end = out.to(dtype), *(member[0].to(dtype) for member in end)
     if lengths is None:
         return out, tuple(end)
     return valid.zero_padding(out, lengths), (valid.last(out, lengths), *end[1:])
@@ -81,12 +88,13 @@ def _hold_cell_in_padding(x: Tensor, weights: Weights, lengths: Tensor) -> tuple
     return torch.cat([x, padding.to(x.dtype)], -1), held
 
 
-def _torch_parameters(cell: Cell, weights: Weights, x: Tensor) -> list[Tensor]:
+def _torch_parameters(cell: Cell, weights: Weights, x: Tensor, compute: torch.dtype | None) -> list[Tensor]:
     """The weights as torch.nn.LSTM and its kin name them: w_ih (G·H, D), w_hh (G·H, H), b_ih, b_hh (G·H,)."""
     parameters = [weights.kernel.t(), weights.recurrent_kernel.t()]
     if weights.bias is not None:
         bias = cell.lift(weights.recurrent_bias)
         parameters += [weights.bias, torch.zeros_like(weights.bias) if bias is None else bias]
+    parameters = [cast(parameter, compute) for parameter in parameters]
     if x.is_cuda:
         # cuDNN wants all weights in one piece of memory in this order, and warns when it must make it.
         flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
