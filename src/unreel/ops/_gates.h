@@ -156,8 +156,11 @@ INLINE void scatter(const Table *table, float *restrict dz, float *restrict dbia
             for (long g = 0; g < gates; g++)
                 memcpy(dz + r * width + g * hidden, d + g * BLOCK + r * hidden, sizeof(float) * (size_t)hidden);
     }
-    for (long r = 0; r < rows; r++)
-        for (long j = 0; j < width; j++) dbias[j] += dz[r * width + j];
+    float sums[4 * BLOCK]; /* of these rows first: the error of a sum grows with its terms */
+    memcpy(sums, dz, sizeof(float) * (size_t)width);
+    for (long r = 1; r < rows; r++)
+        for (long j = 0; j < width; j++) sums[j] += dz[r * width + j];
+    for (long j = 0; j < width; j++) dbias[j] += sums[j];
 }
 
 typedef struct {

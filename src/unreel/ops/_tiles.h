@@ -4,17 +4,8 @@
 INLINE void NAMED(tile)(const int rows, const int vectors, const int turned, float *z, long stride_z, const float *a,
                         const Sum *sum) {
     enum { WIDTH = sizeof(VECTOR) / 4 };
-    float edge[12 * 2 * WIDTH];
-    const int whole = sum->columns == vectors * WIDTH;
-    const size_t bytes = sizeof(float) * (size_t)sum->columns;
-    float *place = whole ? z : edge;
-    const long stride = whole ? stride_z : vectors * WIDTH;
-    for (int r = 0; r < rows && !whole; r++) memcpy(edge + r * stride, z + r * stride_z, bytes);
     VECTOR total[12][2];
-    UNROLL for (int r = 0; r < rows; r++) {
-        total[r][0] = *(const VECTOR *)(place + r * stride);
-        if (vectors == 2) total[r][1] = *(const VECTOR *)(place + r * stride + WIDTH);
-    }
+    UNROLL for (int r = 0; r < rows; r++) total[r][0] = total[r][1] = (VECTOR){0};
     for (long s = 0; s < sum->segments; s++) {
         const float *x = a + s * sum->segment_a, *y = sum->b + s * sum->segment_b;
         const long step = turned ? sum->stride_a : 1, apart = turned ? 1 : sum->stride_a;
@@ -27,11 +18,21 @@ INLINE void NAMED(tile)(const int rows, const int vectors, const int turned, flo
             }
         }
     }
-    UNROLL for (int r = 0; r < rows; r++) {
-        *(VECTOR *)(place + r * stride) = total[r][0];
-        if (vectors == 2) *(VECTOR *)(place + r * stride + WIDTH) = total[r][1];
+    /* summed apart and then added: the error of a sum over many tiles grows with their number, not with that of terms */
+    if (sum->columns == vectors * WIDTH) {
+        UNROLL for (int r = 0; r < rows; r++) {
+            *(VECTOR *)(z + r * stride_z) += total[r][0];
+            if (vectors == 2) *(VECTOR *)(z + r * stride_z + WIDTH) += total[r][1];
+        }
+        return;
     }
-    for (int r = 0; r < rows && !whole; r++) memcpy(z + r * stride_z, edge + r * stride, bytes);
+    float edge[12][2 * WIDTH];
+    UNROLL for (int r = 0; r < rows; r++) {
+        memcpy(edge[r], &total[r][0], sizeof(VECTOR));
+        if (vectors == 2) memcpy(edge[r] + WIDTH, &total[r][1], sizeof(VECTOR));
+    }
+    for (int r = 0; r < rows; r++)
+        for (long j = 0; j < sum->columns; j++) z[r * stride_z + j] += edge[r][j];
 }
 
 INLINE void NAMED(panel)(const int vectors, const int turned, float *z, long stride_z, long rows, const Sum *sum) {

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unreel.ops import gates, series
+from unreel.ops import gates, image_series, series
 from unreel.ops.cells import Cell, State
 from unreel.ops.convolve import packed
 from unreel.ops.feeds import Feed, feed_of
 from unreel.ops.gates import Biases, buffer
 from unreel.ops.gradients import Gradients, MatrixGradients, gradients_of
 from unreel.ops.precision import cast, under_autocast
-from unreel.ops.products import Product
+from unreel.ops.products import Convolution, Product
 from unreel.ops.weights import Weights
 
 
@@ -155,13 +155,21 @@ def run_forward(
             )
     before = tuple(packed(member.to(dtype)) for member in given)
     before = before or (x.new_zeros(shape, dtype=dtype),) * cell.states
-    at_once = dropped is None and compute is None and series.serves(cell, product, biases, recurrent_kernel, before[0])
-    all_kept = keep or (at_once and setting.ends is not None)
+    plain = dropped is None and compute is None
+    vectors = plain and series.serves(cell, product, biases, recurrent_kernel, before[0])
+    images = plain and image_series.serves(cell, product, biases, kernel, recurrent_kernel, before[0])
+    images = images and setting.ends is None
+    all_kept = keep or (vectors and setting.ends is not None)
     states = tuple(buffer(x, (t if all_kept or not member else 1, *shape), dtype) for member in range(cell.states))
     kept = buffer(x, (t if keep else 0, gates.PLANES[cell.kind], *shape), dtype)
-    if at_once:
+    if vectors:
         series.forward(cell, x, kernel, recurrent_kernel, biases, before, states, kept if keep else None)
         end = series.ends(states, setting.ends)
+    elif images:
+        assert isinstance(product, Convolution)
+        place = kept if keep else None
+        image_series.forward(cell, product, x, kernel, recurrent_kernel, biases, before, setting.starts, states, place)
+        end = series.ends(states, None)
     else:
         feed = feed_of(
             product, cell, cast(x, compute), cast(kernel, compute), cast(recurrent_kernel, compute), biases, before[0]
@@ -215,10 +223,29 @@ def run_backward(
     cell, product, compute = setting.cell, setting.product, setting.compute
     like = states[0][0]
     given = tuple(packed(member.to(like.dtype)) for member in given)
+    before = given or (torch.zeros_like(like),) * cell.states
+    plain = dropped is None and compute is None
+    if plain and setting.ends is None and image_series.serves(cell, product, biases, kernel, recurrent_kernel, like):
+        assert isinstance(product, Convolution)
+        dx, dkernel, drecurrent, grads, first = image_series.backward(
+            cell,
+            product,
+            x,
+            kernel,
+            recurrent_kernel,
+            biases,
+            before,
+            setting.starts,
+            states,
+            kept,
+            dout,
+            dend,
+            needs[0],
+        )
+        return dx, dkernel, drecurrent, *grads, None, *(first if setting.starts else ())
     first_h = given[0] if given else None
     gather = gradients_of(product, cell, x, kernel, recurrent_kernel, states[0], first_h, dropped, compute, needs[0])
-    before = given or (torch.zeros_like(like),) * cell.states
-    if dropped is None and compute is None and series.serves(cell, product, biases, recurrent_kernel, like):
+    if plain and series.serves(cell, product, biases, recurrent_kernel, like):
         assert isinstance(gather, MatrixGradients)
         first, grads = series.backward(
             cell, recurrent_kernel, before, states, kept, setting.ends, dout, dend, gather.dzx, gather.dzh, biases
