@@ -1,8 +1,8 @@
 /* The gates of RNN, LSTM and GRU over a block of rows, forward and backward, in one pass over memory, in float32.
  *
- * Rows are positions (clips times places in space); a row of z holds G gates of H features side by side. Blocks of rows
- * are first gathered gate by gate, so that all arithmetic runs over flat arrays in the first-level cache, whatever H is,
- * and compilers vectorise it. The plain twin is ops/gates.py.
+ * Rows are positions (clips times places in space); a row of z holds G gates of H features side by side. Blocks of
+ * rows are first gathered gate by gate, so that all arithmetic runs over flat arrays in the first-level cache, whatever
+ * H is, and compilers vectorise it. The plain twin is ops/gates.py.
  */
 #include <stdint.h>
 #include <string.h>

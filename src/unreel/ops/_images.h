@@ -14,6 +14,12 @@ typedef struct {
 } Padded;
 
 typedef struct {
+    float *data;                 /* (N, height, width, columns), */
+    long clip;                   /* clips so many floats apart */
+    long height, width, columns;
+} Plane;
+
+typedef struct {
     int kind, activation, recurrent, threads, starts, c_moves;
     long steps, clips, depth, hidden;
     long in_height, in_width, height, width; /* of frames; of states */
@@ -22,8 +28,8 @@ typedef struct {
     long x_strides[5];
     const float *kernel, *bias, *recurrent_kernel, *lift, *h_first, *c_first;
     float *h, *c, *kept;
-    /* backward; kernels are then flipped in space and turned, (tall, wide, G·F, ·), dkernels are as above, filled with
-     * zeros; dh and dc are those of the last state, changed in place into those of the first */
+    /* backward; kernels are then flipped in space and turned, (tall, wide, G·F, ·); dkernels are as above, zeros at
+     * first; dh and dc are those of the last state, changed in place into those of the first */
     const float *dout; /* channels last; strides of n, t, y, x; NULL for zeros */
     long dout_strides[4];
     float *dh, *dc, *dx, *dkernel, *drecurrent, *dbias, *dbias_h; /* dx (N, T, in_height, in_width, depth) or NULL */
@@ -87,19 +93,19 @@ INLINE long row_end(long width, long from, long to) {
     return end < to ? end : to;
 }
 
-/* z (pixels, columns) of pixels `from` to `to` of images (height, width) += p ∗ b; clips of z are `clip` floats apart */
-static void convolve_band(const Images *s, const Padded *p, const float *b, float *z, long clip, long height, long width,
-                          long columns, long from, long to) {
+/* Pixels `from` to `to` of z += p ∗ b */
+static void convolve_band(const Images *s, const Padded *p, const float *b, const Plane *z, long from, long to) {
     long panel = s->products.panel, depth = s->wide * p->channels;
-    for (long j = 0; j < columns; j += panel) {
-        long left = columns - j < panel ? columns - j : panel;
+    for (long j = 0; j < z->columns; j += panel) {
+        long left = z->columns - j < panel ? z->columns - j : panel;
         long wide = panel_width(left, panel);
         for (long pixel = from; pixel < to;) {
-            long end = row_end(width, pixel, to), row = pixel / width, n = row / height, y = row % height, i = pixel % width;
+            long end = row_end(z->width, pixel, to), row = pixel / z->width, i = pixel % z->width;
+            long n = row / z->height, y = row % z->height;
             Sum sum = {p->data + ((n * p->height + y + p->top) * p->width + i + p->left) * p->channels,
                        p->channels, p->width * p->channels, b + s->tall * depth * j, wide, depth * wide,
                        s->tall, depth, left};
-            s->products.add(z + n * clip + (y * width + i) * columns + j, columns, end - pixel, &sum);
+            s->products.add(z->data + n * z->clip + (y * z->width + i) * z->columns + j, z->columns, end - pixel, &sum);
             pixel = end;
         }
     }
@@ -114,9 +120,10 @@ static void forward_band(const Images *s, const float *w, const float *u, const 
     const float *c_before = t ? s->c + (s->c_moves ? (t - 1) * state : 0) : s->c_first;
     fill(z, s->bias, n, width);
     if (gru) fill(zh, s->lift, n, width);
-    convolve_band(s, x, w, z - from * width, image * width, s->height, s->width, width, from, to);
-    if (t || s->starts)
-        convolve_band(s, h, u, (gru ? zh : z) - from * width, image * width, s->height, s->width, width, from, to);
+    Plane of_x = {z - from * width, image * width, s->height, s->width, width}, of_h = of_x;
+    if (gru) of_h.data = zh - from * width;
+    convolve_band(s, x, w, &of_x, from, to);
+    if (t || s->starts) convolve_band(s, h, u, &of_h, from, to);
     long block = BLOCK / s->hidden;
     Step step = {.rows = s->pixels, .hidden = s->hidden, .activation = s->activation, .recurrent = s->recurrent,
                  .table = s->table};
@@ -130,7 +137,10 @@ static void forward_band(const Images *s, const float *w, const float *u, const 
         step.kept = s->kept ? s->kept + t * 4 * state + p * s->hidden : NULL;
         FORWARD[s->kind](&step, 0, p + block < to ? block : to - p);
     }
-    for (long p = from; p < to; p = row_end(s->width, p, to)) pad_state(s, h_next, s->h + t * state, p, row_end(s->width, p, to));
+    for (long p = from, end; p < to; p = end) {
+        end = row_end(s->width, p, to);
+        pad_state(s, h_next, s->h + t * state, p, end);
+    }
 }
 
 /* Bands are some whole rows, or equal parts of one; a thread that is done takes the next. */
@@ -177,6 +187,7 @@ static int forward_images(Images *s) {
     pad_frame(s, &x[0], 0, 0, in_rows);
     for (long p = 0; s->starts && p < s->pixels; p += s->width) pad_state(s, &h[1], s->h_first, p, p + s->width);
     for (long t = 0; t < s->steps; t++) {
+        const Padded *x_now = &x[t & 1], *x_next = &x[(t + 1) & 1], *h_now = &h[(t + 1) & 1], *h_next = &h[t & 1];
         long next = 0;
 #pragma omp parallel for num_threads(s->threads) if (s->threads > 1) schedule(static, 1)
         for (int thread = 0; thread < s->threads; thread++) {
@@ -184,9 +195,10 @@ static int forward_images(Images *s) {
             long number, from, to;
             while ((number = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < s->bands) {
                 band(s, number, &from, &to);
-                forward_band(s, w, u, &x[t & 1], &h[(t + 1) & 1], &h[t & 1], scratch + each * (size_t)thread, t, from, to);
-                if (t + 1 < s->steps)
-                    pad_frame(s, &x[(t + 1) & 1], t + 1, in_rows * number / s->bands, in_rows * (number + 1) / s->bands);
+                forward_band(s, w, u, x_now, h_now, h_next, scratch + each * (size_t)thread, t, from, to);
+                from = in_rows * number / s->bands;
+                to = in_rows * (number + 1) / s->bands;
+                if (t + 1 < s->steps) pad_frame(s, x_next, t + 1, from, to);
             }
             denormals_back(before);
         }
@@ -199,7 +211,8 @@ static int forward_images(Images *s) {
 static void backward_gates(const Images *s, const Padded *dzx, const Padded *dzh, const Padded *x, const Padded *h,
                            float *sums, long t, long first, long last) {
     long width = s->gates * s->hidden, state = s->pixels * s->hidden, block = BLOCK / s->hidden;
-    const float *h_before = t ? s->h + (t - 1) * state : s->h_first, *c_before = t ? s->c + (t - 1) * state : s->c_first;
+    const float *h_before = t ? s->h + (t - 1) * state : s->h_first;
+    const float *c_before = t ? s->c + (t - 1) * state : s->c_first;
     Step step = {.rows = s->pixels, .hidden = s->hidden, .activation = s->activation, .recurrent = s->recurrent,
                  .table = s->table, .dbias = sums, .dbias_h = sums + width};
     for (long row = first; row < last; row++) {
@@ -243,7 +256,8 @@ static void weight_gradient(const Images *s, const Padded *p, const Padded *dz, 
             long pixels = i + CHUNK < s->width ? CHUNK : s->width - i;
             for (long j = 0; j < width; j += panel) {
                 long left = width - j < panel ? width - j : panel;
-                const float *b = dz->data + ((n * dz->height + y + s->tall - 1) * dz->width + i + s->wide - 1) * width + j;
+                long place = (n * dz->height + y + s->tall - 1) * dz->width + i + s->wide - 1;
+                const float *b = dz->data + place * width + j;
                 for (long k = 0; k < s->tall; k++) {
                     Sum sum = {p->data + ((n * p->height + y + k) * p->width + i) * p->channels, p->channels,
                                p->width * p->channels, b, width, dz->width * width, count, pixels, left};
@@ -266,7 +280,8 @@ static int backward_images(Images *s) {
     size_t of_x = padded_size(s, &x), of_h = padded_size(s, &h), of_z = padded_size(s, &dzx);
     size_t of_u = packed_size(s->tall * s->wide * width, s->hidden, panel);
     size_t of_w = s->dx ? packed_size(s->tall * s->wide * width, s->depth, panel) : 0;
-    size_t of_dw = (size_t)(s->tall * s->wide * s->depth * width), of_du = (size_t)(s->tall * s->wide * s->hidden * width);
+    size_t of_dw = (size_t)(s->tall * s->wide * s->depth * width);
+    size_t of_du = (size_t)(s->tall * s->wide * s->hidden * width);
     size_t each = 2 * (size_t)width + of_dw + of_du;
     float *memory = zeros(of_x + of_h + of_z * (gru ? 2 : 1) + of_u + of_w + each * (size_t)s->threads);
     if (!memory) return 0;
@@ -277,7 +292,11 @@ static int backward_images(Images *s) {
     dzh.data = dzx.data + (gru ? of_z : 0);
     pack(u, s->recurrent_kernel, s->tall * s->wide * width, s->hidden, panel, 0);
     if (s->dx) pack(w, s->kernel, s->tall * s->wide * width, s->depth, panel, 0);
+    Plane dh = {s->dh, s->height * s->width * s->hidden, s->height, s->width, s->hidden};
+    long in_image = s->in_height * s->in_width * s->depth, in_rows = s->clips * s->in_height;
+    Plane dx = {NULL, s->steps * in_image, s->in_height, s->in_width, s->depth};
     for (long t = s->steps - 1; t >= 0; t--) {
+        if (s->dx) dx.data = s->dx + t * in_image;
         int from_state = t || s->starts;
 #pragma omp parallel for num_threads(s->threads) if (s->threads > 1) schedule(static, 1)
         for (int thread = 0; thread < s->threads; thread++) {
@@ -299,13 +318,11 @@ static int backward_images(Images *s) {
                 if (!gru) fill(s->dh + from * s->hidden, NULL, to - from, s->hidden);
                 if (!from_state) continue;
                 weight_gradient(s, &h, &dzh, mine + of_dw, row, row + few);
-                convolve_band(s, &dzh, u, s->dh, s->height * s->width * s->hidden, s->height, s->width, s->hidden, from, to);
+                convolve_band(s, &dzh, u, &dh, from, to);
             }
-            long image = s->in_height * s->in_width, in_rows = s->clips * s->in_height;
-            if (s->dx)
-                convolve_band(s, &dzx, w, s->dx + t * image * s->depth, s->steps * image * s->depth, s->in_height,
-                              s->in_width, s->depth, in_rows * thread / s->threads * s->in_width,
-                              in_rows * (thread + 1) / s->threads * s->in_width);
+            first = in_rows * thread / s->threads;
+            last = in_rows * (thread + 1) / s->threads;
+            if (s->dx) convolve_band(s, &dzx, w, &dx, first * s->in_width, last * s->in_width);
             denormals_back(before);
         }
     }

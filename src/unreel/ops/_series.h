@@ -51,8 +51,8 @@ static void fill(float *z, const float *row, long rows, long width) {
         else memset(z, 0, sizeof(float) * (size_t)width);
 }
 
-static void forward_block(const Series *s, const Table *table, const Products *products, const float *w, const float *u, float *z,
-                          long from, long n) {
+static void forward_block(const Series *s, const Table *table, const Products *products, const float *w,
+                          const float *u, float *z, long from, long n) {
     long gates = GATES[s->kind], width = gates * s->hidden, state = s->rows * s->hidden, offset = from * s->hidden;
     int gru = gates == 3;
     float *zh = z + n * width;
@@ -79,8 +79,8 @@ static void forward_block(const Series *s, const Table *table, const Products *p
     }
 }
 
-static void backward_block(const Series *s, const Table *table, const Products *products, const float *u, float *sums, long from,
-                           long n) {
+static void backward_block(const Series *s, const Table *table, const Products *products, const float *u, float *sums,
+                           long from, long n) {
     long gates = GATES[s->kind], hidden = s->hidden, width = gates * hidden;
     long state = s->rows * hidden, offset = from * hidden;
     float *dh = s->dh + offset, *dc = s->dc ? s->dc + offset : NULL;
