@@ -12,7 +12,9 @@ from scipy import stats
 from torchmetrics import MeanAbsoluteError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
+from unreel.inference import intervals
 from unreel.inference.intervals import Interval, mean_interval, measure, wilson
+from unreel.tasks.heads import HeadMeasures
 from unreel.tasks.segments import SegmentScores
 
 
@@ -132,3 +134,30 @@ def test_a_clip_that_is_drawn_twice_is_two_clips() -> None:
     measures = MetricCollection({"segments": SegmentScores(2, background=0)})
     interval = measure(measures, one_hot(said), true, list("aaabbb"), films)["f1_at_50"]
     assert (interval.low, interval.value, interval.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_drawing_by_weight_gives_what_drawing_copies_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside another measure, the heads' are computed over copies of the films that were drawn."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 40)
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.rand(90, 3, generator=generator) < 0.4).long().repeat_interleave(4, dim=0)
+    truth[:, 2] = 0
+    truth[100:104, 2] = 1  # one group alone has it: many draws do not
+    noise = torch.rand(360, 3, generator=generator)
+    scores = (0.5 * truth + 0.7 * noise).mul(20).round().div(24)  # with ties
+    films = torch.arange(9).repeat_interleave(40)
+    turns = torch.cat([torch.arange(360).unflatten(0, (9, 2, 20))[:, half].flatten() for half in (1, 0)])
+    groups = [f"group {film // 2}" for film in films[turns].tolist()]  # of two films each, and one of one
+    heads = HeadMeasures(("rain", "wind", "rare"))
+    arguments = scores[turns], truth[turns], groups, films[turns]
+    short = measure(MetricCollection({"heads": heads}), *arguments)
+    copied = measure(MetricCollection({"heads": heads, "error": MeanAbsoluteError()}), *arguments)
+    assert copied.keys() - short.keys() == {"error"}
+    assert len(short) == 6 + 3 * 7
+    for name, interval in short.items():
+        expected = copied[name]
+        assert (interval.value, interval.low, interval.high) == pytest.approx(
+            (expected.value, expected.low, expected.high), abs=1e-6, nan_ok=True
+        ), name
+    assert short["ap/rain"].low < short["ap/rain"].value < short["ap/rain"].high
+    assert short["f1_at_50/wind"].low < short["f1_at_50/wind"].high

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from unreel.tasks.measures import OfDraws
+
 RESAMPLES = 500
 Z = 1.959964  # the normal distribution's 97.5 % point
 
@@ -78,21 +80,34 @@ def measure(
         seed: of the resampling.
     """
     clips = torch.arange(len(truth)) if clips is None else clips.unique(return_inverse=True)[1]
-    members: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    rows = [torch.tensor(indices) for indices in members.values()]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    of_item = torch.tensor([numbers[group] for group in groups])
     generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randint(len(numbers), (len(numbers),), generator=generator) for _ in range(RESAMPLES)]
     values = _compute(measures, scores, truth, clips)
-    draws: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(RESAMPLES):
-        drawn = [rows[index] for index in torch.randint(len(rows), (len(rows),), generator=generator).tolist()]
-        chosen = torch.cat(drawn)
-        # a group that is drawn twice is two groups: its clips must not join with themselves
-        draw = torch.repeat_interleave(torch.tensor([len(row) for row in drawn]))
-        for name, value in _compute(measures, scores[chosen], truth[chosen], clips[chosen] + draw * len(truth)).items():
-            draws[name].append(value)
+    draws = _draws(measures, scores, truth, clips, of_item, drawn)
     return {name: _interval(name, value, draws[name], len(truth)) for name, value in values.items()}
+
+
+def _draws(
+    measures: MetricCollection, scores: Tensor, truth: Tensor, clips: Tensor, groups: Tensor, drawn: Sequence[Tensor]
+) -> dict[str, list[float]]:
+    """The measures over groups (M,) that are drawn again and again, each time as the numbers (G,) say."""
+    only = next(iter(measures.values())) if len(measures) == 1 else None
+    if isinstance(only, OfDraws):
+        often = torch.stack([draw.bincount(minlength=len(draw)) for draw in drawn])
+        found = only.of_draws(scores, truth, clips, groups, often)
+        return {name: values.tolist() for name, values in found.items()}
+    rows = list(groups.argsort(stable=True).split(groups.bincount().tolist()))
+    draws: dict[str, list[float]] = {}
+    for draw in drawn:
+        members = [rows[group] for group in draw.tolist()]
+        chosen = torch.cat(members)
+        # a group that is drawn twice is two groups: its clips must not join with themselves
+        copy = torch.repeat_interleave(torch.tensor([len(row) for row in members]))
+        for name, value in _compute(measures, scores[chosen], truth[chosen], clips[chosen] + copy * len(truth)).items():
+            draws.setdefault(name, []).append(value)
+    return draws
 
 
 def _compute(measures: MetricCollection, scores: Tensor, truth: Tensor, clips: Tensor) -> dict[str, float]:
