@@ -88,6 +88,12 @@ def assert_close_weights(one: Run, two: Run) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
+def assert_same_weights(one: Run, two: Run) -> None:
+    first, second = load_file(one.weights), load_file(two.weights)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize("model", [CNN_RNN, TAGGER], ids=lambda model: model.name)
 def test_recompute_learns_what_the_whole_way_learns(films: Path, tmp_path: Path, model: ModelConfig) -> None:
     ways: tuple[Way, ...] = ("whole", "recompute")
@@ -189,6 +195,37 @@ def test_a_film_that_breaks_in_its_middle(films: Path, tmp_path: Path, way: Way)
     steps = int(list(csv.DictReader((run.folder / "history.csv").read_text().splitlines()))[-1]["step"])
     whole = trained(tiny_films(films, way, epochs=1), tmp_path / "whole")
     assert steps == int(list(csv.DictReader((whole.folder / "history.csv").read_text().splitlines()))[-1]["step"])
+
+
+def test_a_film_that_breaks_while_it_is_read_again_teaches_nothing(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recompute reads a film twice. Whether the first or the second reading fails, the weights become the same."""
+    config = tiny_films(films, "recompute", epochs=1)
+    damaged = split(load_manifest(config), config.data.split).train[-1].path
+    read = ArraySource.read
+
+    def train(fails_at: int) -> Run:
+        beginnings: list[int] = []
+
+        def failing(self: ArraySource, indices: Any) -> torch.Tensor:
+            if self._path.name == damaged and list(indices) == list(range(CHUNK)):
+                beginnings.append(1)
+                if len(beginnings) == fails_at:
+                    raise ReadError(self._path, f"reading {fails_at} failed")
+            return read(self, indices)
+
+        monkeypatch.setattr(ArraySource, "read", failing)
+        run = trained(config, tmp_path / str(fails_at))
+        assert len(beginnings) == min(fails_at, 2)
+        return run
+
+    first, second, never = map(train, (1, 2, 3))
+    assert left_out(first) == {damaged: "reading 1 failed"}
+    assert left_out(second) == {damaged: "reading 2 failed"}
+    assert_same_weights(first, second)
+    with pytest.raises(AssertionError):
+        assert_same_weights(second, never)
 
 
 def test_a_film_that_breaks_in_its_middle_is_not_measured_and_its_row_is_an_error(

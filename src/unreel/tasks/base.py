@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -206,6 +207,14 @@ class Task(LightningModule, ABC):
         loss = self.loss(outputs, clip)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(clip), sync_dist=True)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The gradient of the loss; none of it where a long clip, which is read again for it, can no longer be read.
+
+        Gradients through a long clip come all together at the end, so that none of a broken one is left behind.
+        """
+        with suppress(ReadError):  # whoever reads the clip lists it
+            super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: ClipBatch | LongClip, batch_idx: int) -> None:
         """Loss and measures of one batch, if it can be read."""
