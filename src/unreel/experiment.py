@@ -184,7 +184,7 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         measured = evaluate(run)
         run.write_rows("predictions.jsonl", measured.rows)
         run.write_left_out(measured.left_out)
-        numbers |= measured.to_json() | {"controls": _controls(run, control, splits, measured)}
+        numbers |= measured.to_json() | _controls(run, control, splits, measured)
     run.write_json("metrics.json", numbers | {"seconds": round(time.monotonic() - started, 1)})
     reports.write(folder)
     return run
@@ -209,14 +209,14 @@ def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Consol
     return _train(config, run.folder / CONTROL, manifest, splits, console)[0]
 
 
-def _controls(
-    run: Run, control: Run | None, splits: Splits, measured: Evaluation
-) -> dict[str, dict[str, dict[str, float]]]:
+def _controls(run: Run, control: Run | None, splits: Splits, measured: Evaluation) -> dict[str, Any]:
+    """The controls, and where labels were measured one by one, those of each control."""
     name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
     found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
         found["per_frame_cnn"] = evaluate(control)
-    return {name: one.to_json()["test"] for name, one in found.items()}
+    by_class = {name: one.per_class for name, one in found.items() if one.per_class is not None}
+    return {"controls": {name: one.to_json()["test"] for name, one in found.items()}, "controls_per_class": by_class}
 
 
 def _summary(runs: Sequence[Run]) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def test_the_numbers_follow_from_the_rows(run: Run) -> None:
         assert entry["n"] == truth.sum()
         assert entry["ap"]["value"] == pytest.approx(average_precision_score(truth, scores), abs=1e-6)
         assert entry["ap"]["low"] <= entry["ap"]["value"] <= entry["ap"]["high"]
+        always = numbers["controls_per_class"]["rate"][place]
+        assert (always["label"], always["ap"]["value"]) == (entry["label"], pytest.approx(truth.mean()))
         said = np.array([entry["label"] in names for row in rows for names in row["labels"]])
         assert said.tolist() == [score >= 0.5 for score in scores]
         assert entry["f1"]["value"] == pytest.approx(2 * (said * truth).sum() / (said.sum() + truth.sum()))

@@ -209,6 +209,10 @@ def multitag_run(tmp_path: Path, digits: Path) -> Path:
         "n_test": 105,
         "per_class": heads,
         "controls": {"rate": {"macro_ap": measure(0.31)}, "per_frame_cnn": {"macro_ap": measure(0.71)}},
+        "controls_per_class": {
+            "rate": [{"label": label, "ap": measure(0.31), "n": 40} for label in labels],
+            "per_frame_cnn": [{"label": label, "ap": measure(0.4517)} for label in labels[:2]],
+        },
     }
     write_common(run, digits, labels, metrics)
     files = sorted(path.relative_to(digits).as_posix() for path in digits.glob("*/*.mp4"))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from unreel.data import DataReport, FileReport
+from unreel.reports import write
 from unreel.reports.confusion import confusion
 from unreel.reports.data_summary import MOST_ROWS, data_summary
 from unreel.reports.per_class import per_class
@@ -41,6 +42,24 @@ def test_per_class_shows_what_was_measured_only(classify_run: Path, multilabel_r
     several = per_class(read_results(multilabel_run))
     assert several is not None
     assert several.titles == ("F1", "Average precision")
+
+
+def test_each_head_stands_beside_the_controls(multitag_run: Path, classify_run: Path) -> None:
+    found = per_class(read_results(multitag_run))
+    assert found is not None
+    assert found.beside is not None
+    assert (found.beside.title, found.beside.titles) == (
+        "Average precision",
+        ("How often each holds, always", "CNN on single frames"),
+    )
+    label, model, controls = found.beside.rows[1]
+    assert (label, model.shown if model else "") == ("wind", "80.0 %")
+    assert [control.shown for control in controls if control] == ["31.0 %", "45.2 %"]
+    assert found.beside.rows[2][2][1] is None
+    assert "45.2 %" in write(multitag_run).read_text()
+    without = per_class(read_results(classify_run))
+    assert without is not None
+    assert without.beside is None
 
 
 def test_sides_count_clips_groups_and_classes(classify_run: Path) -> None:
