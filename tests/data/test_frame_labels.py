@@ -150,3 +150,27 @@ def test_films_are_split_four_to_one_and_none_in_two(tmp_path: Path) -> None:
     assert len({example.path for example in splits.examples}) == 20
     clips = [Example(f"{index}", ("x",)) for index in range(20)]
     assert len(split(Manifest(Path("/nowhere"), tuple(clips))).test) == 3
+
+
+def test_outer_folders_named_like_sides_are_the_split(tmp_path: Path) -> None:
+    for number, side in enumerate(("train", "train", "Validation", "test")):
+        write_pair(tmp_path / side, number, np.eye(2, 6))
+    (tmp_path / "heads.txt").write_text("rain\nwind\n")
+    manifest = load(tmp_path)
+    assert manifest.heads == ("rain", "wind")
+    splits = split(manifest)
+    assert [[example.path for example in side] for side in splits] == [
+        ["train/scene_0.npy", "train/scene_1.npy"],
+        ["Validation/scene_2.npy"],
+        ["test/scene_3.npy"],
+    ]
+    write_pair(tmp_path / "more", 4, np.eye(2, 6))  # then they are folders like others
+    assert {example.split for example in load(tmp_path).examples} == {None}
+
+
+def test_films_with_tables_have_sides_too(tmp_path: Path) -> None:
+    for side in ("train", "val", "test"):
+        (tmp_path / side).mkdir()
+        np.save(tmp_path / side / "a.npy", np.full((4, 1, 2, 2), len(side), dtype=np.uint8))
+        (tmp_path / side / "a.csv").write_text("0,2,rain\n")
+    assert [example.split for example in load(tmp_path).examples] == ["test", "train", "val"]

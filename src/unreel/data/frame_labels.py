@@ -4,6 +4,7 @@
                                              a row for each of K heads
     root/heads.txt                           names of the heads of pairs, one a line; else cat_0, cat_1, ...
     root/a.mp4  root/a.csv                   a table beside each film: start, end, label, with or without such a header
+    root/train|val|test/...                  outer folders that are all named like sides of a split are the split
 
 All of them become segments, as rows of a manifest do (`manifest.py`), so there is one way to ask what holds at a time.
 A film whose labels are missing or do not fit is no example but stands in `Manifest.broken`, with the reason.
@@ -18,12 +19,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
-from unreel.data.manifest import Example, Manifest, Segment, read_span, table_rows, table_text
+from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment, read_span, table_rows, table_text
 from unreel.data.readers import is_readable_name, open_source
 from unreel.data.sampling import within
 from unreel.errors import ManifestError, ReadError
@@ -53,7 +55,7 @@ def labelled_beside(root: Path, files: Sequence[PurePosixPath]) -> Manifest | No
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(manifest.broken.items())[:3])
         count = len(manifest.broken)
         raise ManifestError(f"{root}: expected films with labels beside them, none of {count} can be used: {reasons}")
-    return manifest
+    return _on_sides(manifest)
 
 
 def is_category(file: PurePosixPath | Path) -> bool:
@@ -81,6 +83,15 @@ def at_once(examples: Iterable[Example]) -> str:
             if segment.label:
                 until[segment.label] = max(segment.end, until.get(segment.label, 0.0))
     return ""
+
+
+def _on_sides(manifest: Manifest) -> Manifest:
+    """The same manifest; where all films lie in folders named like sides of the split, they know their side."""
+    outer = [PurePosixPath(example.path).parts[0].lower() for example in manifest.examples]
+    if not all(name in SPLIT_NAMES for name in outer):
+        return manifest
+    pairs = zip(manifest.examples, outer, strict=True)
+    return replace(manifest, examples=tuple(replace(example, split=SPLIT_NAMES[name]) for example, name in pairs))
 
 
 def _is_scene(file: PurePosixPath) -> bool:
