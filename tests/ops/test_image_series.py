@@ -39,17 +39,18 @@ def double(tensor):
     return None if tensor is None else tensor.detach().double().requires_grad_()
 
 
-def agree(cell, product, space, kernel, **sizes):
+def agree(cell, product, space, kernel, lengths=None, **sizes):
     x, weights, state = image_problem(cell, product, space, kernel, **sizes)
     assert gates.compiled is not None, "the C part was not built: a C compiler is needed"
     like = torch.zeros(1, *product.space(space, weights.kernel), weights.recurrent_kernel.shape[1])
     biases = Biases(weights.bias, weights.recurrent_bias, None)
     assert image_series.serves(cell, product, biases, weights.kernel, weights.recurrent_kernel, like)
-    got = outputs_and_gradients(scan_fused, cell, product, x, weights, state, None)
-    plain = outputs_and_gradients(scan_reference, cell, product, x, weights, state, None)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    got = outputs_and_gradients(scan_fused, cell, product, x, weights, state, lengths)
+    plain = outputs_and_gradients(scan_reference, cell, product, x, weights, state, lengths)
     exact_weights = Weights(*(double(getattr(weights, item.name)) for item in dataclasses.fields(Weights)))
     exact_state = None if state is None else tuple(map(double, state))
-    exact = outputs_and_gradients(scan_reference, cell, product, double(x), exact_weights, exact_state, None)
+    exact = outputs_and_gradients(scan_reference, cell, product, double(x), exact_weights, exact_state, lengths)
     ours, theirs, right = ([*outputs, *gradients] for outputs, gradients in (got, plain, exact))
     for a, b, c in zip(ours, theirs, right, strict=True):
         assert a.shape == c.shape
@@ -101,3 +102,25 @@ def test_any_size(name, sizes):
 
 def test_rows_longer_than_a_band():
     agree(cells.LSTM, SAME, (3, 700), (3, 3), n=1, t=2, h=26)
+
+
+@pytest.mark.parametrize("name", ["rnn_tanh", "lstm", "gru"])
+@pytest.mark.parametrize("with_state", [True, False])
+@pytest.mark.parametrize("lengths", [(3, 1, 4), (2, 2, 2)])
+def test_clips_of_their_own_length(name, with_state, lengths):
+    agree(CELLS[name], SAME, (6, 5), (3, 3), lengths=lengths, n=3, t=4, with_state=with_state)
+
+
+@pytest.mark.parametrize("name", ["rnn_tanh", "lstm", "gru"])
+@pytest.mark.parametrize("lengths", [None, (3, 1)])
+def test_without_gradients_and_with_the_end_state_alone(name, lengths):
+    cell = CELLS[name]
+    x, weights, state = image_problem(cell, SAME, (6, 5), (3, 3))
+    lengths = None if lengths is None else torch.tensor(lengths)
+    out, end = scan_fused(cell, SAME, x, weights, state, lengths, None)
+    with torch.no_grad():
+        torch.testing.assert_close((out, end), scan_fused(cell, SAME, x, weights, state, lengths, None))
+    got = torch.autograd.grad(sum(member.sum() for member in end), [x, weights.recurrent_kernel])
+    _, end = scan_reference(cell, SAME, x, weights, state, lengths, None)
+    exact = torch.autograd.grad(sum(member.sum() for member in end), [x, weights.recurrent_kernel])
+    torch.testing.assert_close(got, exact, rtol=1e-4, atol=1e-5)

@@ -149,8 +149,8 @@ static PyObject *forward_image_series(PyObject *module, PyObject *const *argumen
 }
 
 static PyObject *backward_image_series(PyObject *module, PyObject *const *arguments, Py_ssize_t given) {
-    int64_t a[42];
-    if (!numbers(arguments, given, 42, a)) return NULL;
+    int64_t a[45];
+    if (!numbers(arguments, given, 45, a)) return NULL;
     Images images;
     Table table;
     head_of(&images, a, &table);
@@ -163,6 +163,9 @@ static PyObject *backward_image_series(PyObject *module, PyObject *const *argume
     images.drecurrent = (void *)a[39];
     images.dbias = (void *)a[40];
     images.dbias_h = (void *)a[41];
+    images.ends = (void *)a[42];
+    images.dh_end = (void *)a[43];
+    images.dc_end = (void *)a[44];
     int done;
     Py_BEGIN_ALLOW_THREADS;
     done = backward_images(&images);
@@ -198,6 +201,6 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_gates", NULL, -
 
 PyMODINIT_FUNC PyInit__gates(void) {
     PyObject *module = PyModule_Create(&definition);
-    if (module) PyModule_AddIntConstant(module, "INTERFACE", 3); /* changes with the arguments; ops/gates.py asks */
+    if (module) PyModule_AddIntConstant(module, "INTERFACE", 4); /* changes with the arguments; ops/gates.py asks */
     return module;
 }

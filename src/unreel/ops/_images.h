@@ -29,7 +29,10 @@ typedef struct {
     const float *kernel, *bias, *recurrent_kernel, *lift, *h_first, *c_first;
     float *h, *c, *kept;
     /* backward; kernels are then flipped in space and turned, (tall, wide, G·F, ·); dkernels are as above, zeros at
-     * first; dh and dc are those of the last state, changed in place into those of the first */
+     * first; dh and dc are those of the last state, changed in place into those of the first. Where clips end before
+     * the last frame, dh and dc are zeros at first, and those of the ends are added when a clip's last frame is met */
+    const int64_t *ends;
+    const float *dh_end, *dc_end;
     const float *dout; /* channels last; strides of n, t, y, x; NULL for zeros */
     long dout_strides[4];
     float *dh, *dc, *dx, *dkernel, *drecurrent, *dbias, *dbias_h; /* dx (N, T, in_height, in_width, depth) or NULL */
@@ -221,7 +224,12 @@ static void backward_gates(const Images *s, const Padded *dzx, const Padded *dzh
         for (long i = 0; i < s->width; i += block) {
             long count = i + block < s->width ? block : s->width - i, p = row * s->width + i;
             float *dh = s->dh + p * s->hidden;
-            if (s->dout)
+            if (s->ends && s->ends[n] == t + 1)
+                for (long k = 0; k < count * s->hidden; k++) {
+                    if (s->dh_end) dh[k] += s->dh_end[p * s->hidden + k];
+                    if (s->dc_end) s->dc[p * s->hidden + k] += s->dc_end[p * s->hidden + k];
+                }
+            if (s->dout && (!s->ends || t < s->ends[n]))
                 for (long k = 0; k < count; k++) {
                     const long *stride = s->dout_strides;
                     const float *dout = s->dout + n * stride[0] + t * stride[1] + y * stride[2] + (i + k) * stride[3];

@@ -158,8 +158,7 @@ def run_forward(
     plain = dropped is None and compute is None
     vectors = plain and series.serves(cell, product, biases, recurrent_kernel, before[0])
     images = plain and image_series.serves(cell, product, biases, kernel, recurrent_kernel, before[0])
-    images = images and setting.ends is None
-    all_kept = keep or (vectors and setting.ends is not None)
+    all_kept = keep or ((vectors or images) and setting.ends is not None)
     states = tuple(buffer(x, (t if all_kept or not member else 1, *shape), dtype) for member in range(cell.states))
     kept = buffer(x, (t if keep else 0, gates.PLANES[cell.kind], *shape), dtype)
     if vectors:
@@ -169,7 +168,7 @@ def run_forward(
         assert isinstance(product, Convolution)
         place = kept if keep else None
         image_series.forward(cell, product, x, kernel, recurrent_kernel, biases, before, setting.starts, states, place)
-        end = series.ends(states, None)
+        end = series.ends(states, setting.ends)
     else:
         feed = feed_of(
             product, cell, cast(x, compute), cast(kernel, compute), cast(recurrent_kernel, compute), biases, before[0]
@@ -225,7 +224,7 @@ def run_backward(
     given = tuple(packed(member.to(like.dtype)) for member in given)
     before = given or (torch.zeros_like(like),) * cell.states
     plain = dropped is None and compute is None
-    if plain and setting.ends is None and image_series.serves(cell, product, biases, kernel, recurrent_kernel, like):
+    if plain and image_series.serves(cell, product, biases, kernel, recurrent_kernel, like):
         assert isinstance(product, Convolution)
         dx, dkernel, drecurrent, grads, first = image_series.backward(
             cell,
@@ -238,6 +237,7 @@ def run_backward(
             setting.starts,
             states,
             kept,
+            setting.ends,
             dout,
             dend,
             needs[0],

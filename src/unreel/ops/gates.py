@@ -27,7 +27,7 @@ try:
 except ImportError:  # built where there was no C compiler
     compiled = None
 else:
-    if getattr(compiled, "INTERFACE", 0) != 3:
+    if getattr(compiled, "INTERFACE", 0) != 4:
         raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
 
 PLANES = {"rnn": 0, "lstm": 4, "gru": 4}

@@ -78,6 +78,7 @@ def backward(
     starts: bool,
     series: State,
     kept: Tensor,
+    lengths: tuple[int, ...] | None,
     dout: Tensor | None,
     dend: tuple[Tensor | None, ...],
     needs_x: bool,
@@ -87,14 +88,20 @@ def backward(
     Args:
         cell, product, x, kernel, recurrent_kernel, biases, first, starts, series, kept: as `forward` had and left
             them, all states kept.
+        lengths: (N,) valid frames of each clip; None where all are valid.
         dout: the gradient of h (N, T, *S', H); None for zeros.
-        dend: that of the last state, tensors (N, *S', H); None for zeros.
+        dend: that of each clip's last state, tensors (N, *S', H); None for zeros.
         needs_x: whether the gradient of x is wanted.
     """
     n, t = x.shape[:2]
     if dout is not None and dout.stride(-1) != 1:
         dout = dout.contiguous()
-    dh, *dc = (torch.zeros_like(f) if d is None else d.contiguous().clone() for d, f in zip(dend, first, strict=True))
+    dend = tuple(None if d is None else d.contiguous() for d in dend)
+    ends = None if lengths is None else torch.tensor(lengths)
+    dh, *dc = (
+        torch.zeros_like(member) if d is None or lengths is not None else d.clone()
+        for d, member in zip(dend, first, strict=True)
+    )
     dx = buffer(x, (n, t, *x.shape[2:]), x.dtype).zero_() if needs_x else None
     inner, recurrent = _flipped(kernel), _flipped(recurrent_kernel)
     dkernel, drecurrent = (torch.zeros_like(_by_place(weights)) for weights in (kernel, recurrent_kernel))
@@ -110,6 +117,9 @@ def backward(
         drecurrent.data_ptr(),
         sums[0].data_ptr(),
         sums[1].data_ptr() if cell.kind == "gru" else 0,
+        _address(ends),
+        _address(dend[0]),
+        _address(dend[-1] if dc else None),
     )
     grads = Biases(
         None if biases.bias is None else sums[0],
