@@ -34,7 +34,7 @@ CELLS = {
     "gru": cells.GRU,
     "gru_hard": cells.gru("sigmoid", "hard_sigmoid"),
 }
-SIZES = [(rows, hidden) for rows in (1, 7, 130) for hidden in (3, 20, 37, 128)]
+SIZES = [(1, 3), (7, 150), (130, 20)]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 STEPS = {f"{name}-7x37-{dtype}": (name, 7, 37, dtype) for name in CELLS for dtype in DTYPES} | {
     f"{name}-{rows}x{hidden}-float32": (name, rows, hidden, "float32")
@@ -108,7 +108,7 @@ def step_errors(device, name, rows, hidden, dtype):
         generator = torch.Generator().manual_seed(rows + hidden)
         runs = [
             two_steps(make, cell, rows, hidden, dtype, draw(generator))
-            for _ in range(min(10, max(1, 1000 // (rows * hidden))))
+            for _ in range(min(5, max(1, 500 // (rows * hidden))))
         ]
         return [torch.cat([tensor.flatten() for tensor in tensors]) for tensors in zip(*runs, strict=True)]
 
@@ -197,8 +197,7 @@ def compile_kernels():
         lacking = {"p_base", "p_sums"} | ({"p_kept"} if "forward" in name else set())
         for pointer, act, gate, absent in (
             ("*fp32", "tanh", "sigmoid", {}),
-            ("*bf16", "relu", "hard_sigmoid", dict.fromkeys(lacking & set(kernel.arg_names)) | {"R": 1}),
-            ("*fp16", "linear", "hard_sigmoid_keras2", {}),
+            ("*bf16", "relu", "hard_sigmoid_keras2", dict.fromkeys(lacking & set(kernel.arg_names)) | {"R": 1}),
         ):
             constants = {"ACT": act, "GATE": gate, "BR": 16, "BH": 64} | absent
             types = {argument: type_of(argument, pointer, constants) for argument in kernel.arg_names}
@@ -254,7 +253,7 @@ def test_error_is_at_most_twice_that_of_the_plain_gates_on_a_gpu(case, on_the_de
 @TRITON
 def test_kernels_compile_for_a_gpu():
     sizes = printed("compile", False)
-    assert len(sizes) == 3 * len(KERNELS)
+    assert len(sizes) == 2 * len(KERNELS)
     assert min(sizes.values()) > 1000
 
 
