@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,14 +22,20 @@ from torch import Tensor
 from unreel.ops.activations import ACTIVATIONS, activation
 from unreel.ops.cells import Cell, State
 
-try:
-    from unreel.ops import _gates as compiled  # type: ignore[attr-defined]
-except ImportError:  # built where there was no C compiler
-    compiled = None
-else:
-    if getattr(compiled, "INTERFACE", 0) != 4:
-        raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
 
+def _load() -> Any:
+    """The part in C, a module without types; None where it was not built for want of a compiler."""
+    try:
+        module = importlib.import_module("unreel.ops._gates")
+    except ImportError:
+        return None
+    if getattr(module, "INTERFACE", 0) != 4:
+        raise ImportError("the C part of unreel was built for another version: install unreel again (pip install)")
+    return module
+
+
+compiled: Any = _load()
+"""What `_gates.c` offers, or None."""
 PLANES = {"rnn": 0, "lstm": 4, "gru": 4}
 """How many tensors (N, *S, H) a step of each kind of cell keeps for its backward, beside the states."""
 KINDS = ("rnn", "lstm", "gru")
@@ -220,7 +226,7 @@ class Native:
         self, zx: Tensor, zh: Tensor | None, base: Tensor | None, before: State, after: State, kept: Tensor | None
     ) -> None:
         """See `Gates.forward`."""
-        compiled.forward(  # type: ignore[union-attr]
+        compiled.forward(
             self.kind,
             after[0].numel() // self.hidden,
             self.hidden,
@@ -246,7 +252,7 @@ class Native:
         dzh: Tensor,
     ) -> None:
         """See `Gates.backward`."""
-        compiled.backward(  # type: ignore[union-attr]
+        compiled.backward(
             self.kind,
             dh.numel() // self.hidden,
             self.hidden,

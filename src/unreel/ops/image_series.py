@@ -59,7 +59,7 @@ def forward(
     """
     inner, recurrent = _by_place(kernel), _by_place(recurrent_kernel)
     lift = cell.lift(biases.recurrent_bias)
-    compiled.forward_images(  # type: ignore[union-attr]
+    compiled.forward_images(
         *_head(cell, product, x, kernel, first, starts, series, kept, inner, recurrent),
         _address(biases.bias),
         _address(lift),
@@ -106,7 +106,7 @@ def backward(
     inner, recurrent = _flipped(kernel), _flipped(recurrent_kernel)
     dkernel, drecurrent = (torch.zeros_like(_by_place(weights)) for weights in (kernel, recurrent_kernel))
     sums = x.new_zeros(2, len(kernel))
-    compiled.backward_images(  # type: ignore[union-attr]
+    compiled.backward_images(
         *_head(cell, product, x, kernel, first, starts, series, kept, inner, recurrent),
         _address(dout),
         *((0, 0, 0, 0) if dout is None else _strides(dout)[:4]),

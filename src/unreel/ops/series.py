@@ -56,7 +56,7 @@ def forward(
     else:
         rows = x.transpose(0, 1).flatten(0, 1)
         zx = rows @ kernel if bias is None else torch.addmm(bias, rows, kernel)
-    compiled.forward_series(  # type: ignore[union-attr]
+    compiled.forward_series(
         *_head(cell, t, n, first[0].shape[-1]),
         d,
         *((0, 0, 0, zx.data_ptr()) if zx is not None else (*map(_address, (x, kernel, bias)), 0)),
@@ -119,7 +119,7 @@ def backward(
     dc_end = None if dc is None or dend[-1] is None else dend[-1].contiguous()
     sums = series[0].new_zeros(2, dzx.shape[-1])
     recurrent_kernel = recurrent_kernel.contiguous()
-    compiled.backward_series(  # type: ignore[union-attr]
+    compiled.backward_series(
         *_head(cell, t, n, hidden),
         recurrent_kernel.data_ptr(),
         first[0].data_ptr(),
