@@ -52,13 +52,15 @@ def total(seconds: dict[str, float], frames: int) -> dict[str, float]:
     return parts | {"inference": parts["forward"], "step": sum(parts.values())}
 
 
-def build(name: str, arrays: Arrays, mode: str) -> Job:
+def build(name: str, arrays: Arrays, mode: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Job:
     if name != "conv_lstm":
         raise ValueError(f"no bare convolutions of {name}")
-    x, kernel, recurrent = (torch.from_numpy(arrays[key]) for key in ("x", "kernel", "recurrent_kernel"))
+    x, kernel, recurrent, cotangent = (
+        torch.from_numpy(arrays[key]).to(device, dtype) for key in ("x", "kernel", "recurrent_kernel", "cotangent")
+    )
     n = len(x)
     frames = x.transpose(0, 1).flatten(0, 1)
-    state = torch.tanh(torch.from_numpy(arrays["cotangent"]).transpose(0, 1).flatten(0, 1))
+    state = torch.tanh(cotangent.transpose(0, 1).flatten(0, 1))
     gates = torch.cat((state, state, state, state), 1)
     padding = [kernel.shape[-1] // 2] * 2
     job: dict[str, Callable[[], object]] = {}

@@ -157,7 +157,8 @@ def build(name: str, arrays: Arrays, mode: str) -> Job:
             np.ascontiguousarray(np.moveaxis(arrays["cotangent"], -3, -1)) if channels_last else arrays["cotangent"]
         )
         model = conv_lstm_model(arrays)
-        forward, gradients = calls(model, x, lambda out: out, ops.convert_to_tensor(cotangent), mode)
+        cotangent = ops.convert_to_tensor(cotangent, dtype=keras.config.floatx())
+        forward, gradients = calls(model, x, lambda out: out, cotangent, mode)
     elif name == "lstm":
         labels = ops.convert_to_tensor(arrays["labels"])
         model = image_lstm_model(arrays)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,10 +51,15 @@ def job_of(
     def results() -> Arrays:
         out, gradients = step()
         named = dict(zip((name for name, _ in model.named_parameters()), gradients, strict=True))
-        found = {"out": out.detach().numpy(), "inference": inference().numpy()}
-        return found | {name: gradient.numpy() for name, gradient in canonical(model, named).items()}
+        found = {"out": out.detach(), "inference": inference()} | canonical(model, named)
+        return {name: on_host(tensor) for name, tensor in found.items()}
 
     return Job({"inference": inference, "step": step}, results)
+
+
+def on_host(tensor: Tensor) -> NDArray[Any]:
+    """As NumPy has it, which knows no bfloat16."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
 def canonical(model: nn.Module, named: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -81,7 +87,7 @@ def fill(parameter: nn.Parameter, *values: Any, dim: int = 1) -> None:
         parameter.copy_(torch.cat([torch.as_tensor(value) for value in values], dim))
 
 
-def conv_lstm(arrays: Arrays, mode: str) -> Job:
+def conv_lstm(arrays: Arrays, mode: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Job:
     kernel, recurrent, bias = (arrays[name] for name in ("kernel", "recurrent_kernel", "bias"))
     model = recurrent_of(mode)(kernel.shape[1], recurrent.shape[1], kernel.shape[-1])
     x, cotangent = (torch.from_numpy(arrays[name]) for name in ("x", "cotangent"))
@@ -93,12 +99,11 @@ def conv_lstm(arrays: Arrays, mode: str) -> Job:
     else:
         for name, parameter in model.named_parameters():
             fill(parameter, arrays[name.rpartition(".")[2]], dim=0)
-    if mode == "float64":
-        model, x, cotangent = model.double(), x.double(), cotangent.double()
-    return job_of(model, x, lambda out: out, cotangent)
+    dtype = torch.float64 if mode == "float64" else dtype
+    return job_of(model.to(device, dtype), x.to(device, dtype), lambda out: out, cotangent.to(device, dtype))
 
 
-def lstm(arrays: Arrays, mode: str) -> Job:
+def lstm(arrays: Arrays, mode: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Job:
     model = ImageLSTM(mode)
     for name, parameter in model.named_parameters():
         if name.startswith("lstm"):
@@ -108,9 +113,9 @@ def lstm(arrays: Arrays, mode: str) -> Job:
             fill(parameter, value.T if model.unreel and value.ndim == 2 else value, dim=0)
         else:
             fill(parameter, arrays[name], dim=0)
-    x, labels = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["labels"])
-    if mode == "float64":
-        model, x = model.double(), x.double()
+    dtype = torch.float64 if mode == "float64" else dtype
+    x, labels = torch.from_numpy(arrays["x"]).to(device, dtype), torch.from_numpy(arrays["labels"]).to(device)
+    model = model.to(device, dtype)
     if model.last:
         x = x.contiguous(memory_format=torch.channels_last)
     return job_of(model, x, lambda out: functional.cross_entropy(out, labels), compiled=mode.endswith("-compile"))

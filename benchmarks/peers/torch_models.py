@@ -46,7 +46,7 @@ class PlainConvLSTM2d(nn.Module):
         n, _, _, height, width = x.shape
         layout = torch.channels_last if self.last else torch.contiguous_format
         shape = (n, len(self.bias) // 4, height, width)
-        h = c = torch.empty(shape, dtype=x.dtype, memory_format=layout).zero_()
+        h = c = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout).zero_()
         out = []
         for frame in x.unbind(1):
             h, c = self.cell(frame, h, c, self.weight, self.bias)
