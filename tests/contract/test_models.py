@@ -6,6 +6,7 @@ import typing
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.export import Dim, export
 
 from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
 
@@ -69,6 +70,11 @@ DRAWS_FOR_EACH_FRAME = {"gru_both_mean"}
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])
+# Each case is exported once, since that takes seconds: some with lengths and one answer a clip, the others without.
+EXPORTED_WITH_LENGTHS = {"lstm", "attention_micro_batch", "bidirectional", "timm", "tagger_joint"}
+
+# torch looks at .grad of what it traces, and hides its own warning of that, but not from pytest
+tracing = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
 def build(case, readout, seed=0):
@@ -222,3 +228,40 @@ def test_saved_and_loaded_weights_give_the_same_bits(case, readout, tmp_path):
     for net in (model, other):
         net.eval()
     assert torch.equal(model(frames, lengths)[0], other(frames, lengths)[0])
+
+
+@every_case
+@torch.no_grad()
+def test_exported_equals_eager_at_any_number_of_clips_and_frames(case):
+    torch.compiler.reset()
+    readout = "clip" if case in EXPORTED_WITH_LENGTHS else "frame"
+    model = build(case, readout).eval()
+    whole, lengths = clips(case, [5, 2, 3])
+    small = whole[:2, :4].contiguous()  # a program asks whether its input lies in memory as the example did
+    any_of_both, any_n = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC}
+    if readout == "frame":
+        program = export(model, (small,), dynamic_shapes=(any_of_both,)).module()
+        for frames in (small, torch.cat([whole, whole], 1), whole[:1, :1].contiguous()):
+            torch.testing.assert_close(program(frames), model(frames), rtol=1e-4, atol=1e-5)
+        return
+    given = (small, lengths[:2].clamp(max=4))
+    program = export(model, given, dynamic_shapes=(any_of_both, any_n)).module()
+    for frames, ends in (given, (whole, lengths), (whole, torch.tensor([5, 5, 5])), (whole[:1], lengths[:1])):
+        torch.testing.assert_close(program(frames, ends), model(frames, ends), rtol=1e-4, atol=1e-5)
+
+
+@tracing
+@pytest.mark.parametrize(("case", "readout"), [("lstm", "clip"), ("gru_both_mean", "frame"), ("tagger", "frame")])
+def test_compiled_equals_eager(case, readout):
+    torch._dynamo.reset()
+    frames = clips(case, [5, 5])[0]
+    found = []
+    for compiled in (True, False):
+        model = build(case, readout)
+        run = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+        torch.manual_seed(1)
+        outputs, state = run(frames)
+        grads = torch.autograd.grad(outputs.sin().sum(), list(model.parameters()), allow_unused=True)
+        found.append([outputs, *flat(state), *(grad for grad in grads if grad is not None), *model.buffers()])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()

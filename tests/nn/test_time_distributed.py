@@ -142,3 +142,27 @@ def test_what_cannot_be_is_refused():
         TimeDistributed(nn.Flatten(0))(torch.zeros(2, 3, 2))
     with pytest.raises(ValueError, match="got int"):
         TimeDistributed(TwoIn())((torch.zeros(2, 3, 1), 5))
+
+
+def test_compiled_recompute_changes_no_number_and_no_statistic():
+    torch._dynamo.reset()
+    plain = TimeDistributed(nn.Sequential(*layers()), recompute=True)
+    plain.module[4].p = 0.0
+    compiled = copy.deepcopy(plain)
+    run_compiled = torch.compile(compiled, backend="aot_eager", fullgraph=True)
+    out = run_compiled(frames())
+    gradients = torch.autograd.grad(out.sin().sum(), list(compiled.parameters()))
+    expected, expected_gradients = run(plain, frames(), None)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(gradients, expected_gradients[1:])
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
+    torch._dynamo.reset()
+
+
+def test_an_exported_program_has_no_pieces():
+    net = TimeDistributed(nn.Sequential(*layers()), micro_batch=3, recompute=True).eval()
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({0: free, 1: free}, {0: free})
+    program = torch.export.export(net, (frames().detach(), LENGTHS), dynamic_shapes=shapes).module()
+    x, lengths = torch.randn(2, 9, 3, 5, 5), torch.tensor([9, 4])
+    torch.testing.assert_close(program(x, lengths), net(x, lengths))

@@ -83,3 +83,31 @@ def test_ragged_says_none_only_where_nothing_is_padded():
 def test_mean_of_many_frames_in_low_precision_counts_them_rightly():
     x = torch.ones(1, 601, 2, dtype=torch.bfloat16)
     assert torch.equal(valid.mean(x, torch.tensor([601])), torch.ones(1, 2, dtype=torch.bfloat16))
+
+
+def test_without_lengths_every_frame_is_valid():
+    x = torch.randn(2, 3, 4)
+    packed = valid.pack(x, None)
+    assert packed.data_ptr() == x.data_ptr()
+    assert torch.equal(valid.unpack(packed, None, 3), x)
+
+
+class Everything(torch.nn.Module):
+    def forward(self, x, lengths):
+        seen = valid.ragged(lengths, x.shape[1])
+        functions = (valid.pack, valid.flip, valid.zero_padding, valid.last, valid.mean, valid.max)
+        packed, *others = (function(x, seen) for function in functions)
+        return packed, valid.unpack(packed * 2, seen, x.shape[1]), *others
+
+
+def test_exported_for_any_number_of_clips_and_frames():
+    free = torch.export.Dim.DYNAMIC
+    given = ragged_batch()[1:]
+    shapes = ({0: free, 1: free}, {0: free})
+    program = torch.export.export(Everything(), (given[0].detach(), given[1]), dynamic_shapes=shapes).module()
+    for lengths, t in (((3, 5, 1), 5), ((2, 6), 7), ((4, 4, 4, 4), 4), ((1,), 1)):
+        _, x, ends = ragged_batch(lengths=lengths, t=t)
+        wanted = valid.pack(x, ends), valid.unpack(valid.pack(2 * x, ends), ends, t)
+        torch.testing.assert_close(program(x.detach(), ends)[:2], wanted, rtol=0, atol=0)
+        functions = (valid.flip, valid.zero_padding, valid.last, valid.mean, valid.max)
+        torch.testing.assert_close(program(x.detach(), ends)[2:], tuple(f(x, ends) for f in functions))

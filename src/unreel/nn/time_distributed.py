@@ -30,6 +30,8 @@ class TimeDistributed(nn.Module):
 
     The module sees (V, *) where it would see a batch of V images, and never a frame of padding; so BatchNorm's
     statistics are those of valid frames.
+    In a program that torch.export writes of a layer in eval mode, all frames run at once: pieces and recomputing save
+    memory in training, and the number of pieces would be frozen.
 
     Args:
         module: takes and gives tensors whose first size is the number of frames, or tuples, lists, dicts of them.
@@ -75,7 +77,6 @@ class TimeDistributed(nn.Module):
     def _run_in_pieces(self, frames: Tree) -> Tree:
         total = next(_leaves(frames)).shape[0]
         if self.micro_batch is None or (torch.compiler.is_exporting() and not self.training):
-            # pieces save memory in training; an exported program would have as many as there were at export
             return self._run(frames, total)
         size = self.micro_batch
         pieces = [
@@ -86,8 +87,10 @@ class TimeDistributed(nn.Module):
 
     def _run(self, frames: Tree, count: int) -> Tree:
         arguments = frames if isinstance(frames, tuple) else (frames,)
-        if self.recompute and torch.is_grad_enabled():
-            outputs = checkpoint(self.module, *arguments, use_reentrant=False, context_fn=self._contexts)
+        if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            # a compiled graph writes running statistics once by itself, and takes no contexts of ours
+            more = {} if torch.compiler.is_compiling() else {"context_fn": self._contexts}
+            outputs = checkpoint(self.module, *arguments, use_reentrant=False, **more)
         else:
             outputs = self.module(*arguments)
         for leaf in _leaves(outputs):

@@ -48,7 +48,9 @@ def pack(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return flat
     positions = mask(lengths, x.shape[1]).flatten().nonzero()[:, 0]
-    if not torch.compiler.is_compiling() and len(positions) == len(flat):
+    if torch.compiler.is_exporting():
+        torch._check(positions.shape[0] >= 1)  # or a module could not be exported that asks whether it got anything
+    elif not torch.compiler.is_compiling() and len(positions) == len(flat):
         return flat
     return flat.index_select(0, positions)
 
