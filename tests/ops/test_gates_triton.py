@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from unreel.ops import cells, gates, series
+from unreel.ops import cells, fused, gates
 from unreel.ops.fused import scan_fused
 from unreel.ops.gates import PLANES, Biases, Plain
 from unreel.ops.products import Convolution, Matrix
@@ -141,7 +141,11 @@ def scan_errors(device, name, product, precision):
     exact = run(scan_reference, torch.float64)
     triton_gates = mock.Mock(side_effect=TritonGates)
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-        with mock.patch.object(gates, "choose", triton_gates), mock.patch.object(series, "serves", return_value=False):
+        with (
+            mock.patch.object(gates, "choose", triton_gates),
+            mock.patch.object(fused.series, "serves", return_value=False),  # on a CPU they come before the gates
+            mock.patch.object(fused.image_series, "serves", return_value=False),
+        ):
             fast = run(scan_fused, torch.float32)
         plain = run(scan_reference, torch.float32)
     assert triton_gates.call_count == 2, "once for the forward and once for the backward"
