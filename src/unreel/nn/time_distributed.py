@@ -87,12 +87,13 @@ class TimeDistributed(nn.Module):
 
     def _run(self, frames: Tree, count: int) -> Tree:
         arguments = frames if isinstance(frames, tuple) else (frames,)
-        if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            # a compiled graph writes running statistics once by itself, and takes no contexts of ours
-            more = {} if torch.compiler.is_compiling() else {"context_fn": self._contexts}
-            outputs = checkpoint(self.module, *arguments, use_reentrant=False, **more)
-        else:
+        if not (self.recompute and torch.is_grad_enabled()) or torch.compiler.is_exporting():
             outputs = self.module(*arguments)
+        elif torch.compiler.is_compiling():
+            # the graph writes running statistics once by itself, and takes no contexts of ours
+            outputs = checkpoint(self.module, *arguments, use_reentrant=False)
+        else:
+            outputs = checkpoint(self.module, *arguments, use_reentrant=False, context_fn=self._contexts)
         for leaf in _leaves(outputs):
             if leaf.ndim == 0 or leaf.shape[0] != count:
                 raise ValueError(
