@@ -42,7 +42,9 @@ typedef struct {
     Products products;
 } Images;
 
-enum { BAND = 1 << 16, CHUNK = 256 }; /* floats of the gates' input in a band; pixels of a weight gradient's sum */
+/* Floats of the gates' input in a band; rows of b, and pixels of a weight gradient's sum, that stay in the first-level
+ * cache as a panel. */
+enum { BAND = 1 << 16, DEPTH = 256, CHUNK = 256 };
 
 /* Zeros, on large pages where there are many: NULL where there is no memory. */
 static float *zeros(size_t floats) {
@@ -96,20 +98,35 @@ INLINE long row_end(long width, long from, long to) {
     return end < to ? end : to;
 }
 
-/* Pixels `from` to `to` of z += p ∗ b */
+/* Pixels `from` to `to` of z, columns from j on, += the part of p ∗ b that `sum` names with its a at the first pixel */
+static void add_panel(const Padded *p, const Plane *z, long from, long to, long j, const Products *products, Sum sum) {
+    const float *a = sum.a;
+    for (long pixel = from, end; pixel < to; pixel = end) {
+        end = row_end(z->width, pixel, to);
+        long row = pixel / z->width, i = pixel % z->width, n = row / z->height, y = row % z->height;
+        sum.a = a + ((n * p->height + y) * p->width + i) * p->channels;
+        products->add(z->data + n * z->clip + (y * z->width + i) * z->columns + j, z->columns, end - pixel, &sum);
+    }
+}
+
+/* Pixels `from` to `to` of z += p ∗ b, so much of a panel of b at a time as the first-level cache holds */
 static void convolve_band(const Images *s, const Padded *p, const float *b, const Plane *z, long from, long to) {
-    long panel = s->products.panel, depth = s->wide * p->channels;
+    long panel = s->products.panel, depth = s->wide * p->channels, segment = p->width * p->channels;
+    const float *first = p->data + (p->top * p->width + p->left) * p->channels;
     for (long j = 0; j < z->columns; j += panel) {
-        long left = z->columns - j < panel ? z->columns - j : panel;
-        long wide = panel_width(left, panel);
-        for (long pixel = from; pixel < to;) {
-            long end = row_end(z->width, pixel, to), row = pixel / z->width, i = pixel % z->width;
-            long n = row / z->height, y = row % z->height;
-            Sum sum = {p->data + ((n * p->height + y + p->top) * p->width + i + p->left) * p->channels,
-                       p->channels, p->width * p->channels, b + s->tall * depth * j, wide, depth * wide,
-                       s->tall, depth, left};
-            s->products.add(z->data + n * z->clip + (y * z->width + i) * z->columns + j, z->columns, end - pixel, &sum);
-            pixel = end;
+        long left = z->columns - j < panel ? z->columns - j : panel, wide = panel_width(left, panel);
+        const float *of_panel = b + s->tall * depth * j;
+        if (s->tall * depth <= DEPTH) {
+            Sum sum = {first, p->channels, segment, of_panel, wide, depth * wide, s->tall, depth, left};
+            add_panel(p, z, from, to, j, &s->products, sum);
+            continue;
+        }
+        long parts = (depth + DEPTH - 1) / DEPTH;
+        for (long k = 0; k < s->tall * parts; k++) {
+            long row = k / parts, begin = depth * (k % parts) / parts, end = depth * (k % parts + 1) / parts;
+            Sum sum = {first + row * segment + begin, p->channels, 0, of_panel + (row * depth + begin) * wide, wide, 0,
+                       1, end - begin, left};
+            add_panel(p, z, from, to, j, &s->products, sum);
         }
     }
 }
@@ -256,6 +273,7 @@ static void backward_gates(const Images *s, const Padded *dzx, const Padded *dzh
 static void weight_gradient(const Images *s, const Padded *p, const Padded *dz, float *dw, long first, long last) {
     long panel = s->products.panel, width = s->gates * s->hidden, rows = s->wide * p->channels;
     long tallest = s->width < CHUNK ? CHUNK / s->width : 1;
+    float b[CHUNK * WIDEST]; /* a panel of dz, side by side: its rows may lie whole pages apart */
     for (long row = first; row < last;) {
         long n = row / s->height, y = row % s->height, count = tallest;
         if (count > s->height - y) count = s->height - y;
@@ -263,12 +281,15 @@ static void weight_gradient(const Images *s, const Padded *p, const Padded *dz, 
         for (long i = 0; i < s->width; i += CHUNK) {
             long pixels = i + CHUNK < s->width ? CHUNK : s->width - i;
             for (long j = 0; j < width; j += panel) {
-                long left = width - j < panel ? width - j : panel;
-                long place = (n * dz->height + y + s->tall - 1) * dz->width + i + s->wide - 1;
-                const float *b = dz->data + place * width + j;
+                long left = width - j < panel ? width - j : panel, wide = panel_width(left, panel);
+                for (long k = 0; k < count; k++)
+                    for (long m = 0; m < pixels; m++) {
+                        long place = (n * dz->height + y + k + s->tall - 1) * dz->width + i + m + s->wide - 1;
+                        memcpy(b + (k * pixels + m) * wide, dz->data + place * width + j, sizeof(float) * (size_t)left);
+                    }
                 for (long k = 0; k < s->tall; k++) {
                     Sum sum = {p->data + ((n * p->height + y + k) * p->width + i) * p->channels, p->channels,
-                               p->width * p->channels, b, width, dz->width * width, count, pixels, left};
+                               p->width * p->channels, b, wide, pixels * wide, count, pixels, left};
                     s->products.add_turned(dw + k * rows * width + j, width, rows, &sum);
                 }
             }

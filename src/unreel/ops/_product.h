@@ -32,6 +32,8 @@ typedef struct {
     long panel; /* columns of a whole one */
 } Products;
 
+enum { WIDEST = 2 * sizeof(Wide) / 4 }; /* columns of the widest panel */
+
 #define UNROLL _Pragma("GCC unroll 12")
 
 #if defined(__x86_64__) && defined(__GNUC__)

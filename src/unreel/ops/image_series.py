@@ -2,7 +2,7 @@
 
 A step goes over the image in bands that stay in a core's own cache, products and gates together (`_images.h`), where
 the loop of `ops/fused.py` sends the gates' input, the largest tensor of all, to memory and back. For stride and
-dilation 1; other settings take the loop.
+dilation 1, and weights that stay in that cache too; others take the loop.
 
 Shape letters: N clips, T frames, D features in, H hidden features, G gates, K kernel sizes.
 """
@@ -17,16 +17,21 @@ from unreel.ops.convolve import Sides
 from unreel.ops.gates import CODES, KINDS, Biases, buffer, compiled, is_native
 from unreel.ops.products import Convolution, Product
 
+_LARGEST = (
+    1 << 17
+)  # floats of U, 512 KiB: beyond, the weights crowd out the band, and a library's convolution is faster
+
 
 def serves(
     cell: Cell, product: Product, biases: Biases, kernel: Tensor, recurrent_kernel: Tensor, like: Tensor
 ) -> bool:
-    """Whether a recurrence with states like `like` (N, *S, H) can run here."""
+    """Whether a recurrence with states like `like` (N, *S, H) can and should run here."""
     return (
         isinstance(product, Convolution)
         and product.rank < 3
         and all(step == 1 for step in (*product.stride, *product.dilation))
         and kernel.shape[2:] == recurrent_kernel.shape[2:]
+        and recurrent_kernel.numel() <= _LARGEST
         and is_native(cell, biases, like)
     )
 
