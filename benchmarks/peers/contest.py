@@ -24,7 +24,7 @@ from peers.reports import Entry
 from peers.serve import Arrays
 from peers.worker import Contestant, FailedError, Terms, Worker
 
-TURN = 0.3
+TURN = 0.6
 REST = 0.3
 HOPELESS = 5.0
 

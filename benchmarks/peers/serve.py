@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 MOST_CALLS = 50
-SHORT = 1.0
+SHORT = 5.0
 
 
 @dataclass(frozen=True)
