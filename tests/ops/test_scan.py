@@ -1,5 +1,7 @@
 """The fast path against the plain loop, in float64, for outputs, end states and every gradient."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -123,7 +125,11 @@ def test_gradients_by_finite_differences(name, product, run, lengths):
 def test_float32_gates_in_c_agree_with_float64(name, hidden):
     assert gates.compiled is not None, "the C gates were not built: a C compiler is needed"
     cell = CELLS[name]
-    product, x, weights, state = problem(cell, "conv2d", 2, 6, h=hidden)
+    # stride and dilation: step by step, not all steps in one call
+    product, x, weights, state = problem(cell, "conv2d_valid", 2, 6, h=hidden)
+    # small enough weights, so that rounding does not grow from step to step
+    small = weights.recurrent_kernel.detach() / hidden**0.5
+    weights = replace(weights, recurrent_kernel=small.requires_grad_())
     exact = outputs_and_gradients(scan_reference, cell, product, x, weights, state, None)
 
     def single(tensor):
