@@ -39,12 +39,10 @@ def packed(x: Tensor) -> Tensor:
 
 
 def laid(kernel: Tensor) -> Tensor:
-    """The kernel (F, D, *K) in the memory order that its device convolves with, so that no step has to turn it.
+    """The kernel (F, D, *K) with features last in memory, as those of x are: then no step has to turn it.
 
-    On a GPU features last, as those of x are; a CPU's library has an order of its own.
+    On a CPU too, where the library packs kernels in an order of its own: from this one it does so faster.
     """
-    if kernel.device.type == "cpu":
-        return kernel.contiguous()
     return kernel.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
@@ -90,27 +88,38 @@ def accumulate(
     )
 
 
-def convolve_backward(
+def gradient_of_input(
+    dout: Tensor, x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Tensor:
+    """Gradient of x, from that of the output (N, *S', F)."""
+    dx, _ = _backward(dout, x, kernel, sides, stride, dilation, (True, False))
+    dx = dx.movedim(1, -1)
+    if any(before != after for before, after in sides):
+        dx = dx[(slice(None), *(slice(b, size - a) for (b, a), size in zip(sides, dx.shape[1:-1], strict=True)))]
+    return dx
+
+
+def gradient_of_kernel(
+    dout: Tensor, x: Tensor, kernel: Tensor, sides: Sides, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Tensor:
+    """Gradient of the kernel (F, D, *K), from that of the output (N, *S', F)."""
+    return _backward(dout, x, kernel, sides, stride, dilation, (False, True))[1]
+
+
+def _backward(
     dout: Tensor,
     x: Tensor,
     kernel: Tensor,
     sides: Sides,
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
-    needs_x: bool,
-) -> tuple[Tensor | None, Tensor]:
-    """Gradients of x (None where not wanted) and of the kernel (F, D, *K), from that of the output (N, *S', F)."""
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the padded x, features in axis 1, and of the kernel: those wanted, and nothing of use elsewhere."""
     if len(sides) == 1:
-        dx, dkernel = convolve_backward(
-            dout.unsqueeze(1),
-            x.unsqueeze(1),
-            kernel.unsqueeze(2),
-            ((0, 0), *sides),
-            (1, *stride),
-            (1, *dilation),
-            needs_x,
-        )
-        return (None if dx is None else dx.squeeze(1)), dkernel.squeeze(2)
+        dout, x, kernel = dout.unsqueeze(1), x.unsqueeze(1), kernel.unsqueeze(2)
+        dx, dkernel = _backward(dout, x, kernel, ((0, 0), *sides), (1, *stride), (1, *dilation), wanted)
+        return dx.squeeze(2) if wanted[0] else dx, dkernel.squeeze(2) if wanted[1] else dkernel
     x, even = _pad(x.movedim(-1, 1), sides)
     dx, dkernel, _ = torch.ops.aten.convolution_backward(
         dout.movedim(-1, 1),
@@ -123,13 +132,8 @@ def convolve_backward(
         False,  # transposed
         [0] * len(sides),  # output padding
         1,  # groups
-        [needs_x, True, False],
+        [*wanted, False],
     )
-    if dx is None:
-        return None, dkernel
-    dx = dx.movedim(1, -1)
-    if any(before != after for before, after in sides):
-        dx = dx[(slice(None), *(slice(b, size - a) for (b, a), size in zip(sides, dx.shape[1:-1], strict=True)))]
     return dx, dkernel
 
 

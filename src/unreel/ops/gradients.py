@@ -1,14 +1,16 @@
 """Gradients of the products of a recurrence, gathered as the backward goes from the last frame to the first.
 
 A matrix keeps the gates' gradients of all frames and multiplies once at the end: three large products in place of T
-small ones. A convolution takes each step's at once, while the operands are still in cache, into weight gradients that
-are small; batching its steps was measured slower. What this file is not: it knows no gate.
+small ones. A convolution over large frames takes each step's at once, while the operands are still in cache: batching
+its steps was measured slower. Over small frames, and with large kernels, packing and summing the kernel's gradient is
+what a step costs, and a few steps are taken together. What this file is not: it knows no gate.
 
 Shape letters: N clips, T frames, S positions in space, D features in, H hidden features, G gates.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unreel.ops.cells import Cell
-from unreel.ops.convolve import accumulate, convolve_backward, laid, packed, same
+from unreel.ops.convolve import gradient_of_input, gradient_of_kernel, laid, packed, same
 from unreel.ops.gates import buffer
 from unreel.ops.precision import add_product, cast
 from unreel.ops.products import Convolution, Matrix, Product
@@ -120,18 +122,16 @@ class ConvolutionGradients:
         needs_x: bool,
     ) -> None:
         like = series[0]
-        self.x, self.product, self.compute = x, product, compute
+        self.x, self.product, self.compute, self.dtype = x, product, compute, kernel.dtype
         self.kernel, self.recurrent_kernel = laid(cast(kernel, compute)), laid(cast(recurrent_kernel, compute))
-        # the convolution that is the transpose of that with U, where its padding is the same on both sides
-        self.back = laid(self.recurrent_kernel.transpose(0, 1).flip(tuple(range(2, kernel.ndim))))
         self.dx = buffer(x, x.shape, x.dtype) if needs_x else None
-        # sums over many steps: of low precision they would lose the later ones
-        self.dtype, sums = kernel.dtype, torch.promote_types(kernel.dtype, torch.float32)
-        self.dkernel = torch.zeros_like(kernel, dtype=sums)
-        self.drecurrent = torch.zeros_like(recurrent_kernel, dtype=sums)
+        self.dkernel: Tensor | None = None
+        self.drecurrent: Tensor | None = None
         shape = (*like.shape[:-1], len(kernel))
-        self.dzx = buffer(like, shape, like.dtype)
-        self.dzh = self.dzx if cell.kind != "gru" else buffer(like, shape, like.dtype)
+        self.together = min(len(series), 1 + 2 * recurrent_kernel.numel() // math.prod(shape))
+        self.dzx = buffer(like, (self.together, *shape), like.dtype)
+        self.dzh = self.dzx if cell.kind != "gru" else buffer(like, (self.together, *shape), like.dtype)
+        self.states: list[Tensor] = []  # of the steps gathered, the latest first
 
     def by_step(self, dout: Tensor | None) -> Sequence[Tensor]:
         """See `Gradients.by_step`."""
@@ -139,35 +139,51 @@ class ConvolutionGradients:
 
     def slots(self, step: int) -> tuple[Tensor, Tensor]:
         """See `Gradients.slots`."""
-        return self.dzx, self.dzh
+        place = step % self.together
+        return self.dzx[place], self.dzh[place]
 
     def add(self, step: int, dzx: Tensor, dzh: Tensor, h: Tensor | None, dh: Tensor | None) -> None:
         """See `Gradients.add`."""
-        product, ones = self.product, (1,) * self.product.rank
-        x = packed(cast(self.x[:, step], self.compute))
-        sides = product.sides(x.shape[1:-1], self.kernel.shape[2:])
-        dx, dkernel = convolve_backward(
-            cast(dzx, self.compute), x, self.kernel, sides, product.stride, product.dilation, self.dx is not None
-        )
-        self.dkernel += dkernel
-        if self.dx is not None and dx is not None:
-            self.dx[:, step] = dx
-        if h is None:
-            return
-        dzh, sides = cast(dzh, self.compute), same(self.recurrent_kernel.shape[2:])
-        mirrored = all(before == after for before, after in sides)
-        dmore, drecurrent = convolve_backward(
-            dzh, h, self.recurrent_kernel, sides, ones, ones, dh is not None and not mirrored
-        )
-        self.drecurrent += drecurrent
-        if dmore is not None and dh is not None:
-            dh += dmore
-        elif dh is not None:
-            accumulate(dh, dzh, self.back, sides, ones, ones)
+        if h is not None:
+            self.states.append(h)
+            if dh is not None:
+                kernel, ones = self.recurrent_kernel, (1,) * self.product.rank
+                dh += gradient_of_input(cast(dzh, self.compute), h, kernel, same(kernel.shape[2:]), ones, ones)
+        if step % self.together == 0:
+            self._take(step, min(step + self.together, self.x.shape[1]))
 
     def finish(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """See `Gradients.finish`."""
-        return self.dx, self.dkernel.to(self.dtype), self.drecurrent.to(self.dtype)
+        drecurrent = torch.zeros_like(self.recurrent_kernel) if self.drecurrent is None else self.drecurrent
+        assert self.dkernel is not None  # there is no scan of no frames
+        return self.dx, self.dkernel.to(self.dtype).contiguous(), drecurrent.to(self.dtype).contiguous()
+
+    def _take(self, start: int, stop: int) -> None:
+        """Gradients of x and the weights from the steps start to stop, which have all been gathered."""
+        product, count, ones = self.product, stop - start, (1,) * self.product.rank
+        x = packed(cast(self.x[:, start:stop].transpose(0, 1).flatten(0, 1), self.compute))
+        dzx = cast(self.dzx[:count].flatten(0, 1), self.compute)
+        sides = product.sides(x.shape[1:-1], self.kernel.shape[2:])
+        self.dkernel = _total(
+            self.dkernel, gradient_of_kernel(dzx, x, self.kernel, sides, product.stride, product.dilation)
+        )
+        if self.dx is not None:
+            dx = gradient_of_input(dzx, x, self.kernel, sides, product.stride, product.dilation)
+            self.dx[:, start:stop] = dx.unflatten(0, (count, -1)).transpose(0, 1)
+        if not self.states:
+            return
+        h = self.states[0] if len(self.states) == 1 else torch.cat(self.states[::-1])
+        dzh = cast(self.dzh[count - len(self.states) : count].flatten(0, 1), self.compute)
+        sides = same(self.recurrent_kernel.shape[2:])
+        self.drecurrent = _total(self.drecurrent, gradient_of_kernel(dzh, h, self.recurrent_kernel, sides, ones, ones))
+        self.states.clear()
+
+
+def _total(total: Tensor | None, more: Tensor) -> Tensor:
+    """A sum over many steps: in low precision it would lose the later ones."""
+    if total is None:
+        return more.to(torch.promote_types(more.dtype, torch.float32))
+    return total.add_(more)
 
 
 def gradients_of(
