@@ -105,9 +105,10 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     else:
         report = scan(manifest, workers=config.data.workers, console=console)
         write_whole(stored, report.to_json())
-    for path, reason in report.unreadable.items():
+    unreadable = report.unreadable
+    for path, reason in unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
-    readable = tuple(example for example in manifest.examples if example.path not in report.unreadable)
+    readable = tuple(example for example in manifest.examples if example.path not in unreadable)
     if not readable:
         raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read; the reasons are in {stored}")
     return replace(manifest, examples=readable), report
