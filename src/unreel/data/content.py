@@ -1,8 +1,8 @@
 """Content: which files are the same, and which look nearly the same, whatever their names.
 
-Identical content is found by hash, of the bytes of a file, of a zip's member, or of the names and bytes of a folder of
-frames. Nearly identical clips are found by the difference hash of a few frames (imagehash): it sees the same
-clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
+Identical content is found by hash, of the bytes of a file, of a zip's member, of an image in an array, or of the
+names and bytes of a folder of frames. Nearly identical clips are found by the difference hash of a few frames
+(imagehash): it sees the same clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
 
 What this file is not: it decodes nothing; who wants near pairs brings frames.
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unreel.data.readers import split_inside
+from unreel.data.readers.image_arrays import holds_image, image_bytes
 from unreel.errors import ReadError
 
 HASH_BITS = 64
@@ -36,7 +37,8 @@ _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def content_hash(path: str | Path) -> str:
-    """The hash (128 bits, hex) of a file, of "archive.zip!member", or of a folder's files and their names.
+    """The hash (128 bits, hex) of a file, of "archive.zip!member", of an image in an array file, or of a folder's
+    files and their names.
 
     Kept in this process for as long as size and time of change stay.
 
@@ -46,6 +48,8 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     try:
         archive, member = split_inside(path)
+        if member and holds_image(archive, member):
+            return hashlib.blake2b(image_bytes(archive, member), digest_size=16).hexdigest()
         if member:
             return _hash_member(Path(archive), member, *_stamp(Path(archive)))
         if path.is_dir():

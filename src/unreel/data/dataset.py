@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from unreel.clip import Clip
+from unreel.clip import Clip, ClipBatch
 from unreel.data.cache import FrameCache
 from unreel.data.films import Film
 from unreel.data.manifest import Example
 from unreel.data.readers import open_source
 from unreel.data.sampling import SamplingConfig, choose, within
-from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
+from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, augment_each, preprocess
 from unreel.errors import ReadError
 
 EncodeTargets = Callable[[Example, Tensor], Mapping[str, Tensor]]
@@ -108,6 +108,33 @@ class ClipDataset(Dataset[Clip | Broken]):
         targets = {} if self.encode_targets is None else self.encode_targets(example, times)
         return Clip(frames=frames, times=times, key=example.key, targets=targets)
 
+    def __getitems__(self, places: Sequence[tuple[int, int]]) -> ClipBatch | list[Clip | Broken]:
+        """A batch at once, which the DataLoader asks for by this name.
+
+        Clips of one frame that are kept in memory come joined, as `collate` would join them and many times faster;
+        all others one by one.
+        """
+        stills = self._stills([index for _, index in places])
+        if stills is None:
+            return [self[place] for place in places]
+        frames, times = stills
+        examples = [self.examples[index] for _, index in places]
+        if self.training and self.augment is not None:
+            seeds = [
+                self._seed("augment", epoch, example) for (epoch, _), example in zip(places, examples, strict=True)
+            ]
+            frames = augment_each(frames, self.augment, seeds)
+        targets = []
+        if self.encode_targets is not None:
+            targets = [self.encode_targets(*pair) for pair in zip(examples, times.unsqueeze(1), strict=True)]
+        return ClipBatch(
+            frames=frames.unsqueeze(1),
+            lengths=torch.ones(len(places), dtype=torch.int64),
+            times=times.unsqueeze(1),
+            keys=tuple(example.key for example in examples),
+            targets={name: torch.stack([target[name] for target in targets]) for name in targets[0]} if targets else {},
+        )
+
     def open(self, epoch: int, index: int, chunk: int) -> Film | Broken:
         """An example as an open film, for clips too long to be held: the same frames as those of `self[epoch, index]`.
 
@@ -150,6 +177,19 @@ class ClipDataset(Dataset[Clip | Broken]):
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
         return len(choose(len(inside), self.sampling))
+
+    def _stills(self, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """Frames (n, *frame) and times (n,) of clips of one frame; None if not all are such, in memory, and fit."""
+        kept = [self._kept[index] for index in indices if index in self._kept]
+        if not kept or len(kept) < len(indices):
+            return None
+        shape, dtype = kept[0][0].shape, kept[0][0].dtype
+        if any(len(times) != 1 or frames.shape != shape or frames.dtype != dtype for frames, times in kept):
+            return None
+        frames = torch.from_numpy(np.concatenate([frames for frames, _ in kept]))
+        if self.frame_shape not in (None, tuple(frames.shape[1:])) or self.frame_dtype not in (None, frames.dtype):
+            return None
+        return frames, torch.cat([times for _, times in kept])
 
     def _prepare(self, example: Example, frames: Tensor) -> Tensor:
         frames = preprocess(frames, self.preprocess)

@@ -5,7 +5,8 @@
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
-Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
+Files that hold many labelled images (`image_sets.py`), and films with the labels of their frames beside them
+(`frame_labels.py`), are told apart first.
 
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
@@ -21,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unreel.data.frame_labels import labelled_beside
+from unreel.data.image_sets import from_files, from_npz
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
 from unreel.data.readers.images import is_image_name
 from unreel.errors import ManifestError
@@ -33,8 +35,9 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """The manifest of whatever `path` is.
 
     Args:
-        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
-            labels of their frames beside them; or a folder or zip of class folders.
+        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or an .npz, the original
+            CIFAR-10 files or IDX files, with their labels; or a folder of films with the labels of their frames beside
+            them; or a folder or zip of class folders.
         config: names of columns, and the pattern of groups.
 
     Raises:
@@ -47,11 +50,16 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
+        images = from_files(path)
+        if images is not None:
+            return grouped_by_path(images, config.group_from)
         beside = labelled_beside(path, _files(path))
         if beside is not None:
             return grouped_by_path(beside, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif path.suffix.lower() == ".npz":
+        return grouped_by_path(from_npz(path), config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
     return grouped_by_path(from_folders(path), config.group_from)

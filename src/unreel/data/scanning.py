@@ -32,6 +32,8 @@ from unreel.errors import ReadError
 
 FEW = 10
 """A label of fewer clips than this counts as small."""
+NEAR_AMONG = 20_000
+"""Nearly the same pictures are looked for among so many files at most: their pairs grow with the square of it."""
 
 
 class _Seen(NamedTuple):
@@ -49,10 +51,11 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
         seconds: a file that takes longer is given up.
     """
     paths = list(dict.fromkeys(example.path for example in manifest.examples))
+    near = len(paths) <= NEAR_AMONG
     seen: dict[int, _Seen] = {}
     with _progress(console) as progress:
         task = progress.add_task("looking at files", total=len(paths))
-        for number, found in isolated(partial(_look, manifest.root), paths, max(1, workers), seconds):
+        for number, found in isolated(partial(_look, manifest.root, near), paths, max(1, workers), seconds):
             lost = isinstance(found, Lost)
             seen[number] = _Seen(FileReport(paths[number], reason=found.reason), None) if lost else found
             progress.advance(task)
@@ -71,8 +74,8 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
     )
 
 
-def _look(root: Path, path: str) -> _Seen:
-    """What one file holds. Runs in a process of its own."""
+def _look(root: Path, near: bool, path: str) -> _Seen:
+    """What one file holds, with hashes of its pictures where near ones are looked for. Runs in a process of its own."""
     try:
         with open_source(root / path) as source:
             count = len(source)
@@ -91,7 +94,7 @@ def _look(root: Path, path: str) -> _Seen:
             fps=1 / step if step > 0 else None,
             size=tuple(frames.shape[1:]),
         ),
-        _hashes(frames[1:-1]),
+        _hashes(frames[1:-1]) if near else None,
     )
 
 

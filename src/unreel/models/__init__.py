@@ -3,13 +3,18 @@
 from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig
 from unreel.models.conv_lstm_tagger import ConvLSTMTagger, ConvLSTMTaggerConfig
 from unreel.models.encoders import EncoderConfig
+from unreel.models.image_rnn import ImageRNN, ImageRNNConfig
 from unreel.models.summary import summarize
 
-Model = CNNRNN | ConvLSTMTagger
+Model = CNNRNN | ConvLSTMTagger | ImageRNN
 """Any model in MODELS."""
-ModelConfig = CNNRNNConfig | ConvLSTMTaggerConfig
+ModelConfig = CNNRNNConfig | ConvLSTMTaggerConfig | ImageRNNConfig
 """The configuration of any model in MODELS; its field `name` says of which."""
-MODELS: dict[str, type[CNNRNN] | type[ConvLSTMTagger]] = {"cnn_rnn": CNNRNN, "conv_lstm_tagger": ConvLSTMTagger}
+MODELS: dict[str, type[CNNRNN] | type[ConvLSTMTagger] | type[ImageRNN]] = {
+    "cnn_rnn": CNNRNN,
+    "conv_lstm_tagger": ConvLSTMTagger,
+    "image_rnn": ImageRNN,
+}
 
 __all__ = [
     "CNNRNN",
@@ -18,6 +23,8 @@ __all__ = [
     "ConvLSTMTagger",
     "ConvLSTMTaggerConfig",
     "EncoderConfig",
+    "ImageRNN",
+    "ImageRNNConfig",
     "Model",
     "ModelConfig",
     "summarize",

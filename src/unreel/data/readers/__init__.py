@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from unreel.data.readers.arrays import ArraySource
+from unreel.data.readers.image_arrays import holds_image, open_array_image
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
 from unreel.data.readers.source import Source
 from unreel.data.readers.video import VideoSource
@@ -44,15 +46,16 @@ READERS: Mapping[str, Callable[[Path], Source]] = {
 """What opens a file, by the lower-case end of its name."""
 
 INSIDE = "!"
-"""Stands between a zip and a name in it: `digits.zip!train/7.png`."""
+"""Stands between a file and a clip in it: `digits.zip!train/7.png`, `mnist.npz!x_train/7`."""
 
 
 def open_source(path: str | Path) -> Source:
     """Open anything that holds frames.
 
     Args:
-        path: a file whose suffix is in `READERS`, a folder of images, or a place in a zip: `a.zip!inner/b.png` is one
-            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images.
+        path: a file whose suffix is in `READERS`; a folder of images; a place in a zip: `a.zip!inner/b.png` is one
+            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images; or one
+            image of the many in an array file, as `image_arrays.py` tells: `mnist.npz!x_train/7`.
 
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
@@ -60,9 +63,9 @@ def open_source(path: str | Path) -> Source:
     if not is_text(path):
         # neither tables, JSON nor a terminal can say such a name again
         raise ReadError(path, f"expected a name in UTF-8, got {Path(path).name!a}: rename the file")
-    archive, inner = split_inside(path)
+    container, inner = split_inside(path)
     if inner:
-        return open_zip(archive, inner)
+        return open_array_image(container, inner) if holds_image(container, inner) else open_zip(container, inner)
     file = Path(path)
     try:
         is_folder, is_file, exists = file.is_dir(), file.is_file(), file.exists()
@@ -82,9 +85,9 @@ def open_source(path: str | Path) -> Source:
 
 def is_readable_name(path: str | Path) -> bool:
     """Whether the name, not the content, is one that `open_source` takes for a file of frames."""
-    _, inner = split_inside(path)
+    container, inner = split_inside(path)
     if inner:
-        return is_image_name(inner)
+        return holds_image(container, inner) or is_image_name(inner)
     file = Path(path)
     return file.suffix.lower() in READERS and not file.name.startswith(".")
 
@@ -99,8 +102,10 @@ def is_text(path: str | Path) -> bool:
 
 
 def split_inside(path: str | Path) -> tuple[str, str]:
-    """The zip and the name in it; the name is empty where `path` is no place in a zip."""
-    archive, separator, inner = str(path).partition(INSIDE)
-    if separator and archive.lower().endswith(".zip"):
-        return archive, inner
-    return str(path), ""
+    """The file and the place of a clip in it; the place is empty where `path` is no place in a file."""
+    text = str(path)
+    for found in re.finditer(INSIDE, text):
+        file, inner = text[: found.start()], text[found.end() :]
+        if inner and (file.lower().endswith(".zip") or holds_image(file, inner)):
+            return file, inner
+    return text, ""
