@@ -13,7 +13,7 @@ from unreel.cli import SHORT_FLAGS, main
 from unreel.config import DataConfig, RunConfig, TrainingConfig, build_parser, from_yaml, load_config, to_yaml
 from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
-from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ImageRNNConfig
 from unreel.tasks import OptimConfig
 
 CHANGED = RunConfig(
@@ -24,7 +24,7 @@ CHANGED = RunConfig(
         split=SplitConfig(val=0.2, test=0.1, folds=3, fold=1, seed=7),
         sampling=SamplingConfig("window", frames=5, stride=2),
         preprocess=PreprocessConfig(size=(48, 64), fit="pad", channels="grey"),
-        augment=AugmentConfig(flip=True, crop=0.8, brightness=0.1, contrast=0.2),
+        augment=AugmentConfig(flip=True, crop=0.8, brightness=0.1, contrast=0.2, shift=4),
         balance="loss",
         batch_size=3,
         workers=0,
@@ -94,7 +94,28 @@ FILM = RunConfig(
     ),
     training=TrainingConfig(through_time="recompute", chunk=8),
 )
-ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()))
+IMAGE = RunConfig(
+    model=ImageRNNConfig(
+        form="parallel",
+        channels=8,
+        kernel_size=5,
+        pool_size=3,
+        recurrence="gru",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        activation="relu",
+        recurrent_activation="hard_sigmoid",
+        order="snake",
+        pool="mean",
+        dense=12,
+        dense_activation="relu",
+        dropout=0.2,
+        plain=True,
+    )
+)
+IMAGES = (IMAGE, RunConfig(model=ImageRNNConfig()))
+ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()), *IMAGES)
 """Every field differs from its default in one of them."""
 
 
@@ -171,7 +192,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("seeds: 0", "seeds must be ≥ 1, got 0"),
         ("data: {", "expected YAML, got"),
         ("model: {class_path: os.system}", "unknown setting model.class_path"),
-        ("model: {name: os.system}", "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.system"),
+        ("model: {name: os.system}", f"model.name: expected one of {', '.join(MODELS)}, got os.system"),
         ("model: {name: conv_lstm}", "got conv_lstm - did you mean conv_lstm_tagger?"),
         ("model: {name: conv_lstm_tagger, chanels: [3]}", "model.chanels - did you mean model.channels?"),
         (
@@ -260,7 +281,7 @@ def test_a_file_and_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--size", "64"], "data.preprocess.size: expected a list of 2, such as [64, 64], each a whole number, got 64"),
         (["--task", "classfy"], "got 'classfy' - did you mean classify?"),
         (["--data.cache", "dsk"], "data.cache: expected one of none, disk, memory, got dsk - did you mean disk?"),
-        (["--model.name", "os.path"], "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.path"),
+        (["--model.name", "os.path"], f"model.name: expected one of {', '.join(MODELS)}, got os.path"),
         (
             ["--model.name", "conv_lstm_tagger", "--model.chanels", "4"],
             "--model.chanels - did you mean --model.channels?",
@@ -312,7 +333,7 @@ def test_numbers_behind_a_flag_that_takes_a_list_are_a_list(capsys: pytest.Captu
     assert (config.data.preprocess.size, config.data.path, config.seed) == ((64, 32), "videos", 3)
 
 
-@pytest.mark.parametrize("config", [RunConfig(), FILM])
+@pytest.mark.parametrize("config", [RunConfig(), FILM, IMAGE])
 def test_help_explains_every_setting(config: RunConfig) -> None:
     text = " ".join(build_parser("unreel train", config.model.name).format_help().split())
     for name in leaves(config):

@@ -39,8 +39,10 @@ unreel: CNN-recurrent models over anything that comes frame by frame
   unreel report RUN               write RUN/report.html again
   unreel summary DATA             every layer of the model that would be trained
   unreel demo                     all of it on moving digits, offline, in minutes
+  unreel download NAME [DIR]      a public set of images: cifar10, mnist, fashion_mnist, kmnist
 
-DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), or a folder of films with labels beside them.
+DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), files of many labelled images (.npz, IDX,
+CIFAR-10), or a folder of films with labels beside them.
 unreel VERB --help tells the flags of a verb."""
 
 SHORT_FLAGS = {
@@ -236,6 +238,15 @@ def run_demo(arguments: Sequence[str], console: Console) -> None:
     demo.run(Path(parser.parse_args(arguments).out), console)
 
 
+def download(arguments: Sequence[str], console: Console) -> None:
+    """Fetch a public set of images."""
+    parser = _parser("download", "Fetch a public set of images into DIR/NAME, check it, and print that folder.")
+    parser.add_argument("NAME", type=str, help=", ".join(data.IMAGE_SETS))
+    parser.add_argument("DIR", type=str, nargs="?", default="data", help="where the folder is made; ./data by default")
+    values = parser.parse_args(arguments)
+    print(data.download(values.NAME, values.DIR))
+
+
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "scan": scan,
     "train": train,
@@ -244,6 +255,7 @@ VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "report": report,
     "summary": summary,
     "demo": run_demo,
+    "download": download,
 }
 
 

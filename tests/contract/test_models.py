@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ImageRNNConfig
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 IMAGE, VECTOR = (2, 8, 8), (5,)
@@ -60,6 +60,17 @@ CASES = {
         ),
         IMAGE,
     ),
+    "image_rnn": (
+        "image_rnn",
+        ImageRNNConfig(channels=4, hidden_size=5, bidirectional=True, order="both", pool="mean"),
+        IMAGE,
+    ),
+    "image_rnn_parallel": (
+        "image_rnn",
+        ImageRNNConfig("image_rnn", "parallel", channels=4, recurrence="gru", hidden_size=5, order="snake", dense=6),
+        IMAGE,
+    ),
+    "image_rnn_plain": ("image_rnn", ImageRNNConfig(channels=4, hidden_size=5).control(), IMAGE),
     "vectors": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("identity"), input="both", hidden_size=6), VECTOR),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.

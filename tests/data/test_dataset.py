@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from unreel.clip import Clip
+from unreel.clip import Clip, ClipBatch, collate
 from unreel.data.cache import FrameCache
 from unreel.data.dataset import Broken, ClipDataset
+from unreel.data.loading import ClipLoader
 from unreel.data.manifest import Example
 from unreel.data.sampling import SamplingConfig
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, preprocess
@@ -95,3 +96,60 @@ def test_frames_that_do_not_fit_the_others_are_broken(root: Path) -> None:
         assert message in found.reason
     fits = ClipDataset([Example("features.npy")], root, SEGMENT, SIZE, frame_shape=[7], frame_dtype=torch.float32)
     assert isinstance(fits[0, 0], Clip)
+
+
+STILLS = [
+    (AugmentConfig(), True),
+    (AugmentConfig(flip=True, shift=2), True),
+    (AugmentConfig(flip=True, shift=2, crop=0.5, brightness=0.3), True),
+    (AugmentConfig(flip=True, shift=2), False),
+]
+
+
+@pytest.mark.parametrize(("augment", "training"), STILLS)
+def test_a_batch_of_stills_in_memory_is_what_collate_makes(
+    tmp_path: Path, augment: AugmentConfig, training: bool
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (9, 3, 10, 12), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=frames)
+    examples = [Example(f"a.npz!x_train/{row}", (str(row),)) for row in range(9)]
+    plain, kept = (
+        ClipDataset(
+            examples, tmp_path, SEGMENT, SIZE, augment, encode, 3, training, memory=memory, frame_shape=(3, 8, 8)
+        )
+        for memory in (False, True)
+    )
+    places = [(epoch, index) for epoch, index in zip((1, 1, 1, 2, 2), (4, 0, 8, 3, 4), strict=True)]
+    wanted = collate([clip for place in places if isinstance(clip := plain[place], Clip)])
+    assert isinstance(kept.__getitems__(places), list)  # not in memory yet
+    batch = kept.__getitems__(places)
+    assert isinstance(batch, ClipBatch)
+    assert torch.equal(batch.frames, wanted.frames)
+    assert batch.frames.is_contiguous()
+    assert (batch.keys, batch.lengths.tolist()) == (wanted.keys, wanted.lengths.tolist())
+    assert torch.equal(batch.times, wanted.times)
+    assert batch.targets.keys() == wanted.targets.keys()
+    assert all(torch.equal(batch.targets[name], wanted.targets[name]) for name in wanted.targets)
+    loader = ClipLoader(kept, 5, shuffle=training)
+    for _ in range(2):  # the second pass comes joined
+        assert sum(len(batch) for batch in loader) == 9
+
+
+def test_stills_that_are_no_stills_come_one_by_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 8, 8), np.uint8))
+    np.save(tmp_path / "film.npy", np.zeros((2, 1, 8, 8), np.uint8))
+    np.save(tmp_path / "wide.npy", np.zeros((1, 7), np.float32))
+    names = ("a.npz!x_train/0", "a.npz!x_train/1", "film.npy", "wide.npy", "none.npy")
+    for frame_shape in (None, (3, 8, 8)):
+        kept = ClipDataset([Example(n) for n in names], tmp_path, SEGMENT, SIZE, memory=True, frame_shape=frame_shape)
+        for index in range(5):
+            kept[0, index]
+        assert isinstance(kept.__getitems__([(0, 0), (0, 1)]), ClipBatch)
+        for other in (2, 3, 4):
+            found = kept.__getitems__([(0, 0), (0, other)])
+            assert isinstance(found, list)
+            assert len(found) == 2
+    strict = ClipDataset([Example(names[0])], tmp_path, SEGMENT, SIZE, memory=True, frame_shape=(1, 8, 8))
+    for _ in range(2):
+        [found] = strict.__getitems__([(0, 0)])
+        assert isinstance(found, Broken)

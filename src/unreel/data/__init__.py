@@ -3,6 +3,7 @@
 from unreel.data.cache import FrameCache
 from unreel.data.content import content_hash
 from unreel.data.dataset import Broken, ClipDataset
+from unreel.data.downloading import IMAGE_SETS, download
 from unreel.data.film_loading import FilmLoader
 from unreel.data.films import LONG_FRAMES, Film
 from unreel.data.folders import from_folders, load
@@ -26,6 +27,7 @@ from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, pre
 from unreel.data.weights import class_weights, example_weights, positive_weights
 
 __all__ = [
+    "IMAGE_SETS",
     "LONG_FRAMES",
     "AugmentConfig",
     "Broken",
@@ -50,6 +52,7 @@ __all__ = [
     "choose",
     "class_weights",
     "content_hash",
+    "download",
     "example_weights",
     "frame_times",
     "from_folders",

@@ -2,7 +2,7 @@
 
 A file that crashes its reader, hangs or cannot be read is listed with the reason. What is decoded is the first, the
 middle and the last frame and those at the quarters, so damage between them can go unseen: training then leaves the file
-out.
+out. Nearly the same pictures are looked for among up to 20,000 files.
 
 What this file is not: a report's form is `report.py`, how contents are compared `content.py`.
 """
