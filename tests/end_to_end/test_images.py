@@ -1,4 +1,4 @@
-"""From an .npz of labelled images to a measured run, by the command line: official sides, memory or not, the control."""
+"""From an .npz of labelled images to a measured run, at the command line: official sides, memory, the control."""
 
 from __future__ import annotations
 
