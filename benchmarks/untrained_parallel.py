@@ -3,9 +3,9 @@
     python benchmarks/untrained_parallel.py DATA [--images 5000] [--steps 200] [--batch 100] [--threads 2] [--seed 0]
 
 The tutorial feeds pixels from 0 to 255, and its Keras (2.0) took the cross-entropy of probabilities cut at 1e-7 and
-1 - 1e-7. Told of each run, with Adam at 1e-3 and weights drawn as Keras draws them: the typical size of an output before
-softmax, and the share of images whose loss has no gradient at all, at the beginning and at the end; loss and test
-accuracy at the end. The network is Unreel's `ImageRNN` of the form `parallel`, as the tutorial has it.
+1 - 1e-7. Told of each run, with Adam at 1e-3 and weights drawn as Keras draws them: the typical size of an output
+before softmax, and the share of images whose loss has no gradient at all, at the beginning and at the end; loss and
+test accuracy at the end. The network is Unreel's `ImageRNN` of the form `parallel`, as the tutorial has it.
 """
 
 from __future__ import annotations

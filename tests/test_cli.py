@@ -13,6 +13,8 @@ import pytest
 
 from unreel import experiment
 from unreel.cli import VERBS, main
+from unreel.data import downloading
+from unreel.data.downloading import IMAGE_SETS, ImageSet
 from unreel.training import fitting
 
 from conftest import write_moving_dots  # isort: skip
@@ -343,3 +345,16 @@ def test_arrays_of_another_size_are_fitted(unreel: Terminal, run: Path, tmp_path
     np.save(tmp_path / "wide.npy", np.zeros((3, 1, 5, 20), dtype=np.uint8))
     [row] = rows_of(unreel("predict", run, tmp_path / "wide.npy"))
     assert "error" not in row
+
+
+def test_download(unreel: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "expected one of cifar10, mnist" in unreel.refused("download", "cifra10", tmp_path)
+    fetched = []
+
+    def fetch(images: ImageSet, folder: Path) -> Path:
+        fetched.append(images)
+        return folder
+
+    monkeypatch.setattr(downloading, "fetch", fetch)
+    assert unreel("download", "mnist", tmp_path / "sets") == f"{tmp_path / 'sets' / 'mnist'}\n"
+    assert fetched == [IMAGE_SETS["mnist"]]

@@ -34,6 +34,8 @@ from unreel.models import CNNRNNConfig as CNNRNNConfig
 from unreel.models import ConvLSTMTagger as ConvLSTMTagger
 from unreel.models import ConvLSTMTaggerConfig as ConvLSTMTaggerConfig
 from unreel.models import EncoderConfig as EncoderConfig
+from unreel.models import ImageRNN as ImageRNN
+from unreel.models import ImageRNNConfig as ImageRNNConfig
 from unreel.runs import Run as Run
 from unreel.tasks import OptimConfig as OptimConfig
 
