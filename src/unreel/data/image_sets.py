@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest
-from unreel.data.readers.image_arrays import check_images, load_cifar, load_idx, load_npz, read_plain
+from unreel.data.readers.image_arrays import check_images, load_cifar, load_idx, load_npz, npz_names, read_plain
 from unreel.data.readers.source import one_line
 from unreel.errors import ManifestError, ReadError
 
@@ -48,11 +48,10 @@ def from_npz(path: str | Path) -> Manifest:
     """
     path = Path(path)
     try:
-        pairs = _pairs(_names(path))
+        names = npz_names(path)
+        pairs = _pairs(names)
         if not pairs:
-            raise ManifestError(
-                f"{path}: expected arrays x_train and y_train, or train_images and train_labels; found {_names(path)}"
-            )
+            raise ValueError(f"expected arrays x_train and y_train, or train_images and train_labels; found {names}")
         examples = [
             example
             for images, labels, side in pairs
@@ -166,14 +165,6 @@ def _idx(folder: Path, broken: dict[str, str]) -> Iterator[Found]:
             broken[name] = getattr(error, "reason", str(error))
             continue
         yield name, "test" if match["side"] == "t10k" else match["side"], numbers
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return list(archive.files)
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise ReadError(path, f"expected an .npz: {one_line(error)}") from error
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -113,7 +113,7 @@ def augment(frames: Tensor, config: AugmentConfig, seed: int) -> Tensor:
     if not is_images(frames) or config == AugmentConfig():
         return frames
     steps = _steps(replace(config, flip=False, shift=0), (frames.shape[2], frames.shape[3]))
-    if steps.transforms:
+    if steps is not None:
         # torch.manual_seed would touch the generators of accelerators too, which a fork of the CPU's does not put back
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -161,14 +161,14 @@ def _move(padded: NDArray[np.uint8], draw: _Draw, out: NDArray[np.uint8]) -> Non
 
 
 @lru_cache
-def _steps(config: AugmentConfig, size: tuple[int, int]) -> v2.Compose:
-    """What torchvision does. Flips and shifts are drawn apart: they are cheap, and often all that is asked for."""
+def _steps(config: AugmentConfig, size: tuple[int, int]) -> v2.Compose | None:
+    """What torchvision does, if anything. Flips and shifts are drawn apart: they are cheap, and often all there is."""
     steps: list[torch.nn.Module] = []
     if config.crop < 1:
         steps.append(v2.RandomResizedCrop(size, (config.crop, 1.0), _CROP_RATIO, antialias=True))
     if config.brightness or config.contrast:
         steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
-    return v2.Compose(steps)
+    return v2.Compose(steps) if steps else None
 
 
 def _resize(frames: Tensor, height: int, width: int) -> Tensor:

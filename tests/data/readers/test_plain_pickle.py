@@ -65,8 +65,8 @@ class Evil:
         (b"u.", "SETITEMS does not fit"),
         (b"h\x05.", "BINGET does not fit"),
         (b"NN.", "2 values in place of one"),
-        (b"hello", ""),
-        (b"", ""),
+        (b"hello", " "),
+        (b"", " "),
     ],
 )
 def test_what_is_no_plain_data_is_refused(data: bytes, said: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

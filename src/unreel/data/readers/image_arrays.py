@@ -19,7 +19,8 @@ import gzip
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
@@ -128,13 +129,18 @@ def load_npz(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     Raises:
         ReadError: the file is broken or has no such array.
     """
-    try:
-        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and say how to load that
-            raise ValueError("the file is no .npz")
-        with np.load(path, allow_pickle=False) as archive:
-            return [archive[name] for name in names]
-    except _BROKEN as error:
-        raise ReadError(path, f"expected an .npz with {', '.join(names)}: {one_line(error)}") from error
+    with _npz(path) as archive:
+        return [archive[name] for name in names]
+
+
+def npz_names(path: Path) -> list[str]:
+    """Names of the arrays of an .npz.
+
+    Raises:
+        ReadError: the file is broken.
+    """
+    with _npz(path) as archive:
+        return list(archive.files)
 
 
 def load_idx(path: Path) -> NDArray[Any]:
@@ -202,6 +208,20 @@ def check_images(shape: tuple[int, ...]) -> None:
     flat = len(shape) == 4 and not {shape[1], shape[-1]}.isdisjoint(CHANNELS)  # and no volumes
     if not (len(shape) == 3 or flat) or 0 in shape:
         raise ValueError(f"expected images (n, H, W), (n, H, W, C) or (n, C, H, W) of 1, 3 or 4 channels, got {shape}")
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        # numpy leaves a file that it opened by itself to the garbage collector when it is no archive
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):  # numpy would take it for a pickle, and say how to load that
+                raise ValueError("the file is no .npz")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                yield archive
+    except _BROKEN as error:
+        raise ReadError(path, f"expected an .npz of arrays: {one_line(error)}") from error
 
 
 def _row(path: str, file: str, inner: str) -> NDArray[Any]:

@@ -96,7 +96,7 @@ def _named(name: str) -> _Name:
 
 
 def _since_mark(stack: list[Any]) -> list[Any]:
-    begin = max(place for place, item in enumerate(stack) if isinstance(item, _Mark))
+    begin = [place for place, item in enumerate(stack) if isinstance(item, _Mark)][-1]
     items = stack[begin + 1 :]
     del stack[begin:]
     return items
