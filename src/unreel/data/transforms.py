@@ -151,7 +151,11 @@ def _draw(config: AugmentConfig, seed: int) -> _Draw:
 
 
 def _padded(frames: Tensor, config: AugmentConfig) -> NDArray[np.uint8]:
-    return np.pad(frames.numpy(), ((0, 0), (0, 0), (config.shift, config.shift), (config.shift, config.shift)))
+    *rest, height, width = frames.shape
+    edge = config.shift
+    padded = np.zeros((*rest, height + 2 * edge, width + 2 * edge), np.uint8)  # several times faster than np.pad
+    padded[..., edge : edge + height, edge : edge + width] = frames.numpy()
+    return padded
 
 
 def _move(padded: NDArray[np.uint8], draw: _Draw, out: NDArray[np.uint8]) -> None:
