@@ -215,7 +215,7 @@ def _controls(
     name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
     found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
-        found["per_frame_cnn"] = evaluate(control)
+        found[{"image_rnn": "plain_cnn"}.get(run.config.model.name, "per_frame_cnn")] = evaluate(control)
     return {name: one.to_json()["test"] for name, one in found.items()}
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -71,6 +72,18 @@ def test_every_file_is_listed_with_its_measures(report: DataReport) -> None:
 def test_what_is_twice_or_nearly_so_is_found(report: DataReport) -> None:
     assert report.identical == (("cat/1.mp4", "dog/copy.mp4"),)
     assert report.near == (("cat/1.mp4", "dog/again.mp4"), ("dog/again.mp4", "dog/copy.mp4"))
+
+
+def test_nearly_the_same_is_looked_for_among_a_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 16, 16)).astype(np.uint8).repeat(3, 0)
+    image[1, 0, 0] ^= 1
+    np.savez(tmp_path / "a.npz", x_train=image, y_train=np.array([0, 1, 0]))
+    manifest, names = load(tmp_path / "a.npz"), [f"a.npz!x_train/{row}" for row in range(3)]
+    found = scan(manifest, workers=1)
+    assert found.identical == ((names[0], names[2]),)
+    assert found.near == ((names[0], names[1]), (names[1], names[2]))
+    monkeypatch.setattr(scanning, "NEAR_AMONG", 2)
+    assert scan(manifest, workers=1) == replace(found, near=())
 
 
 def test_classes_are_counted(report: DataReport) -> None:

@@ -45,7 +45,7 @@ def run(stripes: Path) -> Path:
 def test_it_learns_and_is_measured_on_the_official_side(run: Path, stripes: Path) -> None:
     numbers = json.loads((run / "metrics.json").read_text())
     assert numbers["test"]["accuracy"]["value"] > 0.9
-    assert numbers["controls"].keys() == {"majority", "per_frame_cnn"}
+    assert numbers["controls"].keys() == {"majority", "plain_cnn"}
     splits = Run.load(run).splits()
     assert (len(splits.train), len(splits.val), len(splits.test)) == (68, 12, 24)
     assert {example.path.split("/")[0] for example in splits.test} == {"stripes.npz!x_test"}
