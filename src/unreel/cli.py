@@ -40,7 +40,8 @@ unreel: CNN-recurrent models over anything that comes frame by frame
   unreel summary DATA             every layer of the model that would be trained
   unreel demo                     all of it on moving digits, offline, in minutes
 
-DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), or a folder of films with labels beside them.
+DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), a folder of films with labels beside them, or
+scans as MRNet and MedMNIST lay them out.
 unreel VERB --help tells the flags of a verb."""
 
 SHORT_FLAGS = {
@@ -48,6 +49,7 @@ SHORT_FLAGS = {
     "--workers": "--data.workers",
     "--batch-size": "--data.batch_size",
     "--frames": "--data.sampling.frames",
+    "--planes": "--data.preprocess.volume.planes",
     "--size": "--data.preprocess.size",
     "--group-from": "--data.manifest.group_from",
     "--label-column": "--data.manifest.label_column",

@@ -20,6 +20,7 @@ from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, Samplin
 from unreel.errors import ConfigError
 from unreel.models import MODELS, CNNRNNConfig, ModelConfig
 from unreel.nearest import nearest
+from unreel.nn import SeesViews
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
 
@@ -67,6 +68,7 @@ class TrainingConfig:
         epochs: passes over the training clips at most.
         keep: the weights that a run keeps: of the epoch that is `best` on validation, or of the `last` one, for which
             no validation side is needed (`data.split.val` 0).
+        choose_by: the measure of validation that the best epoch is chosen by, such as `auroc`; None for the task's own.
         patience: stop when validation has not improved for so many epochs; None trains to the end.
         gradient_clip: largest norm of the gradient; None leaves it.
         accumulate: batches whose gradients are summed before a step.
@@ -86,6 +88,7 @@ class TrainingConfig:
 
     epochs: int = 30
     keep: Literal["best", "last"] = "best"
+    choose_by: str | None = None
     patience: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
@@ -134,10 +137,21 @@ class RunConfig:
         if self.task not in TASKS:
             raise ConfigError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}{nearest(self.task, TASKS)}")
         _check_model(self.model.name)
+        task = TASKS[self.task]
+        if self.training.choose_by not in (None, task.monitor, *task.also):
+            measures = ", ".join((task.monitor, *task.also))
+            raise ConfigError(
+                f"training.choose_by must be one of {measures} for task {self.task}, got {self.training.choose_by!r}"
+            )
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
         if self.training.through_time != "whole":
             self._check_through_time()
+
+    @property
+    def monitor(self) -> str:
+        """The measure of validation that the best epoch is chosen by."""
+        return self.training.choose_by or TASKS[self.task].monitor
 
     def _check_through_time(self) -> None:
         """Refuse what cannot be done a chunk at a time, with what to do instead."""
@@ -146,6 +160,9 @@ class RunConfig:
         refused = {
             f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
                 TASKS[self.task].readout != "frame"
+            ),
+            f"model {self.model.name} holds all slices of a scan; set training.through_time whole": (
+                issubclass(MODELS[self.model.name], SeesViews)
             ),
             "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
                 not self.model.causal

@@ -103,7 +103,7 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, workers=config.data.workers, console=console)
+        report = scan(manifest, config.data.workers, console, volume=config.data.preprocess.volume)
         write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
@@ -230,7 +230,7 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
         numbers = run.read_json("metrics.json")
         place = {"name": run.name, "fold": run.config.data.split.fold, "seed": run.config.seed}
         rows.append(place | {key: numbers[key] for key in ("test", "controls") if key in numbers})
-    monitor = f"val_{runs[0].task_type.monitor}"
+    monitor = f"val_{runs[0].config.monitor}"
     summary: dict[str, Any] = {"task": runs[0].config.task, "monitor": monitor, "runs": rows}
     if all("test" in row for row in rows):
         folds = [row["fold"] for row in rows]

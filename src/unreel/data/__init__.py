@@ -17,9 +17,10 @@ from unreel.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from unreel.data.readers import VolumeConfig
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
-from unreel.data.sampling import SamplingConfig, choose, windows
+from unreel.data.sampling import SamplingConfig, choose, choose_by_view, windows
 from unreel.data.scanning import scan
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
@@ -44,10 +45,12 @@ __all__ = [
     "Segment",
     "SplitConfig",
     "Splits",
+    "VolumeConfig",
     "as_segments",
     "at_once",
     "augment",
     "choose",
+    "choose_by_view",
     "class_weights",
     "content_hash",
     "example_weights",

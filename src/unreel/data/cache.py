@@ -1,8 +1,9 @@
 """Cache of decoded frames on disk: every preprocessed frame of an example, memory-mapped when read.
 
-An entry is two .npy files, frames (T, *frame) and times (T,), named after the hash of the file's content, the
-preprocessing and the part of the file. So a changed file or setting makes a new entry, and a renamed file finds its old
-one. Entries are written beside their place and moved there whole, so several processes may write at once.
+An entry is two .npy files, frames (T, *frame) and times (T,), and a third one, views (T,), where frames have some. They
+are named after the hash of the file's content, the preprocessing and the part of the file. So a changed file or setting
+makes a new entry, and a renamed file finds its old one. Entries are written beside their place and moved there whole,
+so several processes may write at once.
 
 What this file is not: it never deletes, except an entry that it cannot open. Removing the folder is safe at any time.
 
@@ -31,6 +32,9 @@ from unreel.errors import ReadError
 
 _FORMAT = 1
 
+Kept = tuple[NDArray[np.generic], Tensor, Tensor | None]
+"""Frames (T, *frame), times (T,), and views (T,) where frames have some."""
+
 
 class FrameCache:
     """Decoded frames in a folder.
@@ -47,32 +51,42 @@ class FrameCache:
         path: Path,
         example: Example,
         preprocess: PreprocessConfig,
-        build: Callable[[], tuple[Tensor, Tensor]],
-    ) -> tuple[NDArray[np.generic], Tensor]:
-        """Frames (T, *frame), memory-mapped and read-only, and times (T,) float64 seconds.
+        build: Callable[[], tuple[Tensor, Tensor, Tensor | None]],
+    ) -> Kept:
+        """Frames (T, *frame), memory-mapped and read-only, times (T,) float64 seconds, and views (T,) int64, if any.
 
         Args:
             path: the file.
             example: which part of it.
             preprocess: what was done to the frames.
-            build: makes frames and times where there is no entry, or a damaged one.
+            build: makes frames, times and views where there is no entry, or a damaged one.
 
         Raises:
             ReadError: the file cannot be read, or what `build` raises.
         """
         found = self._open(self._entry(path, example, preprocess))
         if found is None:
-            frames, times = build()
-            self.put(path, example, preprocess, frames, times)
+            frames, times, views = build()
+            self.put(path, example, preprocess, frames, times, views)
             found = self._open(self._entry(path, example, preprocess))
             if found is None:  # somebody removes entries while we write them
-                return frames.numpy(), times
+                return frames.numpy(), times, views
         return found
 
-    def put(self, path: Path, example: Example, preprocess: PreprocessConfig, frames: Tensor, times: Tensor) -> None:
-        """Write the entry of an example: frames (T, *frame) and times (T,). Other arguments as for `get`."""
+    def put(
+        self,
+        path: Path,
+        example: Example,
+        preprocess: PreprocessConfig,
+        frames: Tensor,
+        times: Tensor,
+        views: Tensor | None = None,
+    ) -> None:
+        """Write the entry of an example: frames (T, *frame), times (T,), views (T,). Other arguments as for `get`."""
         entry = self._entry(path, example, preprocess)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if views is not None:
+            _write(entry.with_suffix(".views.npy"), views.numpy())
         _write(entry.with_suffix(".times.npy"), times.numpy())
         _write(entry.with_suffix(".frames.npy"), frames.numpy())
 
@@ -91,15 +105,17 @@ class FrameCache:
         named = json.dumps([_FORMAT, content_hash(path), asdict(preprocess), example.start, example.end])
         return self.folder / hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
-    def _open(self, entry: Path) -> tuple[NDArray[np.generic], Tensor] | None:
+    def _open(self, entry: Path) -> Kept | None:
         try:
             frames = np.load(entry.with_suffix(".frames.npy"), mmap_mode="r", allow_pickle=False)
             times = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
+            views_file = entry.with_suffix(".views.npy")  # written before the others
+            views = np.load(views_file, allow_pickle=False) if views_file.is_file() else None
         except (OSError, ValueError, EOFError):
             return None
         if frames.ndim < 1 or times.dtype != np.float64 or times.shape != frames.shape[:1] or not len(times):
             return None
-        return frames, torch.from_numpy(times)
+        return frames, torch.from_numpy(times), None if views is None else torch.from_numpy(views)
 
 
 def _write(path: Path, array: NDArray[np.generic]) -> None:

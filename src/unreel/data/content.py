@@ -24,7 +24,8 @@ from stat import S_ISREG
 import numpy as np
 from numpy.typing import NDArray
 
-from unreel.data.readers import split_inside
+from unreel.data.readers import files_inside, split_inside
+from unreel.data.readers.stacks import member_hash
 from unreel.errors import ReadError
 
 HASH_BITS = 64
@@ -36,7 +37,7 @@ _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def content_hash(path: str | Path) -> str:
-    """The hash (128 bits, hex) of a file, of "archive.zip!member", or of a folder's files and their names.
+    """The hash (128 bits, hex) of a file, of a place in an archive, or of all files below a folder and their names.
 
     Kept in this process for as long as size and time of change stay.
 
@@ -46,14 +47,15 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     try:
         archive, member = split_inside(path)
+        if member and archive.lower().endswith(".npz"):
+            return member_hash(Path(archive), member)
         if member:
             return _hash_member(Path(archive), member, *_stamp(Path(archive)))
         if path.is_dir():
-            whole = hashlib.blake2b(digest_size=16)
-            for file in sorted(path.iterdir()):
-                if file.is_file():
-                    whole.update(f"{file.name}\0{_hash_file(file, *_stamp(file))}\0".encode())
-            return whole.hexdigest()
+            return _hash_files([(file.relative_to(path).as_posix(), file) for file in _below(path)])
+        if parts := files_inside(path):
+            below = [(name, part, file) for name, part in parts.items() for file in _below(part)]
+            return _hash_files((f"{name}/{file.relative_to(part)}", file) for name, part, file in below)
         return _hash_file(path, *_stamp(path))
     except (*_UNREADABLE, KeyError) as error:
         raise ReadError(path, f"cannot be read: {error}") from None
@@ -122,6 +124,19 @@ def join(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
         a, b = sorted((find(one), find(other)))
         parent[b] = a
     return [find(item) for item in range(size)]
+
+
+def _below(path: Path) -> list[Path]:
+    """The file, or all files below the folder."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """The hash of files by what they are called."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, file in files:
+        whole.update(f"{name}\0{_hash_file(file, *_stamp(file))}\0".encode())
+    return whole.hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -3,6 +3,7 @@
     root/CLASS/clip.mp4              a file directly in a class folder is one clip (an image: a clip of one frame)
     root/CLASS/any/depth/clip.mp4    so is one further below
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
+    root/CLASS/case/IM0001 ...       so is one that is a scan: a DICOM series, or a part for each plane (`scans.py`)
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
 Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
@@ -20,9 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from unreel.data import layouts
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.readers.dicom import is_dicom
 from unreel.data.readers.images import is_image_name
+from unreel.data.scans import as_clips, check_installed, grouped_by_patient
 from unreel.errors import ManifestError
 
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -33,25 +37,36 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """The manifest of whatever `path` is.
 
     Args:
-        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
-            labels of their frames beside them; or a folder or zip of class folders.
+        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or scans in a published layout
+            (`layouts.py`); or a folder of films with the labels of their frames beside them; or a folder or zip of
+            class folders. DICOM scans without a group are grouped by patient.
         config: names of columns, and the pattern of groups.
 
     Raises:
         ManifestError: nothing is there, or it cannot be understood as one of these.
+        ConfigError: there are scans, and the extra that reads them is not installed.
     """
-    path, config = Path(path), config or ManifestConfig()
+    config = config or ManifestConfig()
+    manifest = _found(Path(path), config)
+    check_installed(manifest.examples)
+    return manifest if config.group_from is not None else grouped_by_patient(manifest)
+
+
+def _found(path: Path, config: ManifestConfig) -> Manifest:
     if path.is_dir():
         tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
         if len(tables) > 1:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
-        beside = labelled_beside(path, _files(path))
-        if beside is not None:
-            return grouped_by_path(beside, config.group_from)
+        files = _files(path)
+        told = layouts.mrnet(path, files, config) or labelled_beside(path, files)
+        if told is not None:
+            return grouped_by_path(told, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif path.suffix.lower() == ".npz" and (stacked := layouts.medmnist(path)) is not None:
+        return grouped_by_path(stacked, config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
     return grouped_by_path(from_folders(path), config.group_from)
@@ -68,7 +83,7 @@ def from_folders(root: str | Path) -> Manifest:
     """
     root = Path(root)
     if root.is_dir():
-        return Manifest(root, _examples(root, _files(root)))
+        return Manifest(root, _examples(root, _files(root), on_disk=True))
     try:
         with zipfile.ZipFile(root) as archive:
             files = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
@@ -76,7 +91,7 @@ def from_folders(root: str | Path) -> Manifest:
         raise ManifestError(f"{root}: expected a folder or a zip: {error}") from None
     files = [file for file in files if not any(_passed_over(part) for part in file.parts)]
     wrapper = _wrapper(files)
-    examples = _examples(root, [file.relative_to(wrapper) for file in files])
+    examples = _examples(root, [file.relative_to(wrapper) for file in files], on_disk=False)
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
 
@@ -103,7 +118,7 @@ def _wrapper(files: Sequence[PurePosixPath]) -> PurePosixPath:
     return PurePosixPath()
 
 
-def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]:
+def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool) -> tuple[Example, ...]:
     if not files:
         raise ManifestError(f"{root}: {_EXPECTED}, found no files")
     inside = [file for file in files if len(file.parts) > 1]
@@ -116,6 +131,8 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
     inside = [file for file in inside if len(file.parts) > depth + 1]
     if not inside:
         raise ManifestError(f"{root}: {_EXPECTED} inside of the folders of a split, found files only")
+    if on_disk:  # scans inside of a zip are not read
+        inside = as_clips(inside, lambda file: is_dicom(root / file), depth + 2)
     by_folder: dict[PurePosixPath, list[PurePosixPath]] = {}
     for file in inside:
         by_folder.setdefault(file.parent, []).append(file)
@@ -127,7 +144,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
     if len(classes) == 1:
-        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=4)
+        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=5)
     return tuple(
         Example(
             path=clip.as_posix(),

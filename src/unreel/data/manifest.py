@@ -131,7 +131,8 @@ class ManifestConfig:
     """How to read a table of examples.
 
     Args:
-        label_column: the column that holds the label. Where there is none of this name, `labels` is looked for.
+        label_column: the column that holds the label. Where there is none of this name, `labels` is looked for. In the
+            layout of MRNet, the one label to learn: its clips are `NAME` or `no NAME`.
         group_column: the column that holds the group.
         group_from: a regular expression searched in each path; its first group (the whole match where it has none)
             is the clip's group, in place of the column. For instance `(g\\d\\d)`.

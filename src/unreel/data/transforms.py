@@ -11,7 +11,7 @@ Shape letters: T frames, C channels, H W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from unreel.data.readers import VolumeConfig
 from unreel.errors import ConfigError
 
 _CROP_RATIO = (3 / 4, 4 / 3)
@@ -33,11 +34,13 @@ class PreprocessConfig:
         size: (H, W) of all frames afterwards, pixels.
         fit: `stretch` to the size; `crop` what hangs over on the longer side; `pad` with black on the shorter one.
         channels: `rgb` (3) or `grey` (1).
+        volume: how a scan becomes slices, before the above is done to each of them.
     """
 
     size: tuple[int, int] = (112, 112)
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     channels: Literal["rgb", "grey"] = "rgb"
+    volume: VolumeConfig = field(default_factory=VolumeConfig)
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -51,19 +54,21 @@ class AugmentConfig:
     Args:
         flip: mirror left and right, half of the time.
         crop: the smallest share of the area that a random crop keeps, above 0 to 1; 1 crops nothing.
+        shift: the largest share of height and width by which pictures are moved, 0 to 1; what comes in is black.
         brightness: a factor from 1 - brightness to 1 + brightness, 0 to 1.
         contrast: a factor from 1 - contrast to 1 + contrast, 0 to 1.
     """
 
     flip: bool = False
     crop: float = 1.0
+    shift: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:
             raise ConfigError(f"crop must be above 0 and at most 1, got {self.crop}")
-        for name in ("brightness", "contrast"):
+        for name in ("shift", "brightness", "contrast"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 
@@ -114,6 +119,8 @@ def _steps(config: AugmentConfig, size: tuple[int, int]) -> v2.Compose:
     steps: list[torch.nn.Module] = []
     if config.crop < 1:
         steps.append(v2.RandomResizedCrop(size, (config.crop, 1.0), _CROP_RATIO, antialias=True))
+    if config.shift:
+        steps.append(v2.RandomAffine(0, translate=(config.shift, config.shift)))
     if config.flip:
         steps.append(v2.RandomHorizontalFlip())
     if config.brightness or config.contrast:

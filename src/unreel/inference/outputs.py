@@ -14,6 +14,8 @@ from unreel.clip import ClipBatch, LongClip
 from unreel.config import RunConfig
 from unreel.data import LONG_FRAMES, ClipDataset, ClipLoader, Example, FilmLoader
 from unreel.errors import ReadError
+from unreel.models import MODELS
+from unreel.nn import SeesViews
 from unreel.runs import Run
 from unreel.tasks import Task
 
@@ -53,11 +55,14 @@ def build_loader(
 def streams(config: RunConfig, dataset: ClipDataset) -> bool:
     """Whether clips go through the model a chunk at a time, with its state carried on.
 
-    They do if the model learned so; or if it can, being causal, and a clip has more than `LONG_FRAMES` frames.
+    They do if the model learned so; or if it can, being causal, and a clip has more than `LONG_FRAMES` frames. Models
+    that see views never do: of a scan all slices are held.
     """
     if config.training.through_time != "whole":
         return True
     sampling = config.data.sampling
+    if issubclass(MODELS[config.model.name], SeesViews):
+        return False
     if not config.model.causal or (sampling.policy != "all" and sampling.frames <= LONG_FRAMES):
         return False
     counts = (dataset.count(index) for index in range(len(dataset)))

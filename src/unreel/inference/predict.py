@@ -11,10 +11,13 @@ from typing import Any
 
 from unreel.data import Example, windows
 from unreel.data.frame_labels import is_category
+from unreel.data.layouts import medmnist
 from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers.dicom import is_dicom
 from unreel.data.readers.images import is_image_name
+from unreel.data.scans import as_clips
 from unreel.devices import best_device
-from unreel.errors import ConfigError, ReadError
+from unreel.errors import ConfigError, ManifestError, ReadError
 from unreel.inference.outputs import build_loader, described, nothing, outputs_of
 from unreel.runs import Run
 
@@ -42,10 +45,13 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
             examples.append(example)
             continue
         try:
-            with open_source(file) as source:
-                times = source.times
+            with open_source(file, run.config.data.preprocess.volume) as source:
+                times, views = source.times, source.views
         except ReadError as error:
             broken[str(file)] = error.reason
+            continue
+        if views is not None:  # a window of each plane is taken
+            examples.append(example)
             continue
         for indices in windows(len(times), run.config.data.sampling):
             after = int(indices[-1]) + run.config.data.sampling.stride  # where the next window begins
@@ -82,7 +88,7 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
             if not files and len(paths) > 1:  # one of many, as a shell's pattern gives: it must not stop the others
                 files = [path]
         elif os.path.lexists(path) or "!" in text:
-            files = [path]
+            files = _members(path) or [path]
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
             files = [
@@ -95,12 +101,23 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
 
 
 def _inside(folder: Path, frame_folders: bool) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and is_readable_name(file)]
-    files = [file for file in files if not is_category(file)]  # labels, beside the frames
+    below = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    files = [file for file in below if is_readable_name(file) or is_dicom(file)]
+    files = as_clips([file for file in files if not is_category(file)], is_dicom)  # labels, beside the frames
     if not frame_folders:
         return files
     mixed = {file.parent for file in files if not is_image_name(file.name)}
-    return list(dict.fromkeys(file if file.parent in mixed else file.parent for file in files))
+    frames = {file for file in files if is_image_name(file.name) and file.parent not in mixed}
+    return list(dict.fromkeys(file.parent if file in frames else file for file in files))
+
+
+def _members(path: Path) -> list[Path]:
+    """The volumes of an .npz that stacks many; none where it does not."""
+    try:
+        stacked = medmnist(path) if path.suffix.lower() == ".npz" else None
+    except ManifestError:  # the reader says what is wrong with it
+        return []
+    return [] if stacked is None else [path.parent / example.path for example in stacked.examples]
 
 
 def _learned_from_frame_folders(run: Run) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from unreel.nn import SeesViews
+
 
 def summarize(model: nn.Module, frame_shape: tuple[int, ...], T: int = 8) -> str:  # noqa: N803, the house's letter
     """The table of a model for one clip of T frames. The layers of an encoder show shapes (V, ...), frame by frame.
@@ -20,11 +22,16 @@ def summarize(model: nn.Module, frame_shape: tuple[int, ...], T: int = 8) -> str
     from torchinfo import summary
 
     device = next(model.parameters()).device
+    views = {}
+    if isinstance(model, SeesViews):
+        T = max(T, model.views)  # noqa: N806, one of each view at least
+        views = {"views": (torch.arange(T, device=device) % model.views).unsqueeze(0)}
     table = summary(
         model,
         input_data=torch.zeros(1, T, *frame_shape, device=device),
         col_names=("output_size", "num_params", "trainable"),
         depth=8,
         verbose=0,
+        **views,
     )
     return str(table)

@@ -19,6 +19,7 @@ from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
 from unreel.nn.through_time import recompute, stream
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
+from unreel.nn.views import SeesViews, ViewEmbedding
 
 __all__ = [
     "GRU",
@@ -38,9 +39,11 @@ __all__ = [
     "HeldDropout",
     "Normalize",
     "PoolKind",
+    "SeesViews",
     "TimeDistributed",
     "TimePool",
     "TimeSequential",
+    "ViewEmbedding",
     "recompute",
     "stream",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from unreel.data import DataReport
+from unreel.data import DataReport, VolumeConfig
 from unreel.errors import RunError
 
 
@@ -64,6 +64,12 @@ class Results:
         if not path:
             return None
         return Path(path) if Path(path).is_dir() else Path(path).parent
+
+    @property
+    def volume(self) -> VolumeConfig:
+        """How a scan becomes slices."""
+        preprocess = (self.config.get("data") or {}).get("preprocess") or {}
+        return VolumeConfig(**(preprocess.get("volume") or {}))
 
 
 def read_results(folder: Path) -> Results:

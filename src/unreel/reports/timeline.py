@@ -196,7 +196,7 @@ def _clock(film: Film) -> tuple[str, Any]:
 
 
 def _thumbnails(film: Film, root: Path) -> list[tuple[float, NDArray[np.uint8]]]:
-    pixels, times = read_pictures(root / film.file, film.times[0], film.times[-1], THUMBNAILS)
+    pixels, times, _ = read_pictures(root / film.file, film.times[0], film.times[-1], THUMBNAILS)
     return list(zip(times, map(_small, pixels), strict=True))
 
 

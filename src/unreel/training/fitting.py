@@ -100,7 +100,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     run.write_text("model.txt", summarize(model, run.frame_shape, config.data.sampling.frames) + "\n")
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
-    keeper = KeepWeights(run.weights, config.training.keep, f"val_{task.monitor}", task.mode)
+    keeper = KeepWeights(run.weights, config.training.keep, f"val_{config.monitor}", task.mode)
     saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
     lister = ListLeftOut(run.write_left_out, (train_loader, val_loader))
     trainer = build_trainer(run, task, keeper, saver, lister, console)

@@ -30,7 +30,7 @@ from torch import Tensor
 from unreel.data.readers.source import Closing, check_indices, one_line
 from unreel.errors import ReadError
 
-_BROKEN = (
+BROKEN = (
     # what numpy, zipfile and zlib raise for bytes that are not what they claim
     OSError,
     ValueError,
@@ -68,7 +68,7 @@ class ArraySource(Closing):
         self._path = Path(path)
         try:
             array, times = _load_npz(self._path) if self._path.suffix.lower() == ".npz" else _map_npy(self._path)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ReadError(path, f"expected a NumPy array: {one_line(error)}") from error
         if array.dtype.kind not in "buif":
             raise ReadError(path, f"expected an array of numbers, got dtype {array.dtype}")

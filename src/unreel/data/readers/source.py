@@ -30,6 +30,11 @@ class Source(Protocol):
         ...
 
     @property
+    def views(self) -> Tensor | None:
+        """(T,) int64, the view of each frame, for scans their plane; None where there is one view."""
+        ...
+
+    @property
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of one frame as `read` returns it: (C, H, W) pixels, turned upright, or (D,) features."""
         ...
@@ -65,7 +70,9 @@ class Source(Protocol):
 
 
 class Closing:
-    """The context manager half of a source: leaving it calls `close`."""
+    """What sources have in common: leaving them as a context manager calls `close`, and most show one view."""
+
+    views: Tensor | None = None
 
     def close(self) -> None:
         """Release the file."""
