@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ScanRNNConfig
+from unreel.nn import SeesViews
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 IMAGE, VECTOR = (2, 8, 8), (5,)
@@ -61,6 +62,13 @@ CASES = {
         IMAGE,
     ),
     "vectors": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("identity"), input="both", hidden_size=6), VECTOR),
+    "scan": ("scan_rnn", ScanRNNConfig(encoder=SMALL, hidden_size=6), IMAGE),
+    "scan_separate_bidirectional": (
+        "scan_rnn",
+        ScanRNNConfig(encoder=SMALL, encoders="separate", hidden_size=6, bidirectional=True, micro_batch=2),
+        IMAGE,
+    ),
+    "scan_control": ("scan_rnn", ScanRNNConfig(encoder=SMALL, encoders="separate").control(), IMAGE),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
 DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint"}
@@ -74,7 +82,25 @@ every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])
 def build(case, readout, seed=0):
     name, config, frame_shape = CASES[case]
     torch.manual_seed(seed)
-    return MODELS[name](config, frame_shape, K, readout)
+    model = MODELS[name](config, frame_shape, K, readout)
+    return OfViews(model) if isinstance(model, SeesViews) else model
+
+
+class OfViews(torch.nn.Module):
+    """A model that sees views, told one for each frame by what is in the frame."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames, lengths=None, state=None):
+        return self.model(frames, lengths, state, self.views(frames))
+
+    def step(self, frame, state=None):
+        return self.model.step(frame, state, self.views(frame[:, None])[:, 0])
+
+    def views(self, frames):
+        return frames.flatten(2)[:, :, 0].long() % self.model.views
 
 
 def clips(case, lengths, seed=0):

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unreel.data.readers import READERS, is_readable_name, open_source
+from made_scans import planes_of, stored, volume, write_dicom, write_nifti
+from unreel.data.readers import READERS, VolumeConfig, is_readable_name, open_source
 from unreel.errors import ReadError
 
 T, H, W = 12, 34, 50
@@ -156,6 +157,68 @@ def test_a_broken_file_raises_with_its_path(tmp_path: Path, suffix: str, content
         source.read([0])
     assert caught.value.path == str(path)
     assert caught.value.reason.isprintable()
+
+
+def scan_writers() -> dict[str, Callable[[Path, np.ndarray], Path]]:
+    """Volumes (X, Y, Z) whose axial slices, as they hang on a light box, are the same in every format."""
+
+    def nifti(folder: Path, canonical: np.ndarray) -> Path:
+        return write_nifti(folder / "a.nii", *stored(canonical, (2, 0, 1), (-1, 1, 1)))
+
+    def nifti_gz(folder: Path, canonical: np.ndarray) -> Path:
+        return write_nifti(folder / "a.nii.gz", *stored(canonical, (0, 1, 2), (1, -1, 1)))
+
+    def dicom(folder: Path, canonical: np.ndarray) -> Path:
+        return write_dicom(folder / "series", canonical)[0].parent
+
+    def dicom_coronal(folder: Path, canonical: np.ndarray) -> Path:
+        return write_dicom(folder / "series", canonical, "coronal", names=list("hgfedcba"))[0].parent
+
+    def array(folder: Path, canonical: np.ndarray) -> Path:
+        np.save(folder / "a.npy", canonical)
+        return folder / "a.npy"
+
+    def stack(folder: Path, canonical: np.ndarray) -> Path:
+        np.savez_compressed(folder / "a.npz", train_images=canonical[None])
+        return folder / "a.npz!train_images/0"
+
+    def exam(folder: Path, canonical: np.ndarray) -> Path:
+        (folder / "exam").mkdir()
+        np.save(folder / "exam" / "axial.npy", planes_of(canonical)["axial"].astype(np.uint8))
+        return folder / "exam"
+
+    def mrnet(folder: Path, canonical: np.ndarray) -> Path:
+        (folder / "train" / "axial").mkdir(parents=True)
+        np.save(folder / "train" / "axial" / "0000.npy", planes_of(canonical)["axial"].astype(np.uint8))
+        return folder / "train!0000"
+
+    return {write.__name__: write for write in (nifti, nifti_gz, dicom, dicom_coronal, array, stack, exam, mrnet)}
+
+
+@pytest.mark.parametrize("name", scan_writers())
+def test_every_form_of_a_scan_gives_the_same_slices(tmp_path: Path, name: str) -> None:
+    canonical = volume((8, 8, 8))
+    wanted = torch.from_numpy(planes_of(canonical)["axial"]).byte()[:, None]
+    path = scan_writers()[name](tmp_path, canonical)
+    for _ in range(2):
+        before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+        source = open_source(path, VolumeConfig(("axial",), window=(0, 255)))
+        assert source.views is not None
+        assert source.views.tolist() == [0] * 8
+        assert source.times.tolist() == list(range(8))
+        assert source.frame_shape == (1, 8, 8)
+        for indices in ([7], [5, 0, 5], [], list(range(8))):
+            assert torch.equal(source.read(indices), wanted[indices])
+        for outside in (-1, 8):
+            with pytest.raises(IndexError, match="0 to 7"):
+                source.read([outside])
+        source.close()
+        source.close()
+        with pytest.raises(ReadError, match="closed"):
+            source.read([0])
+        del source
+        gc.collect()
+        assert before in (0, len(os.listdir("/proc/self/fd")))
 
 
 def open_files() -> int:

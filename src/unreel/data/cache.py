@@ -1,7 +1,7 @@
 """Cache of decoded frames on disk: every preprocessed frame of an example, memory-mapped when read.
 
-An entry is two .npy files, frames (T, *frame) and times (T,), and a third one, views (T,), where frames have some. They
-are named after the hash of the file's content, the preprocessing and the part of the file. So a changed file or setting
+An entry is two .npy files, frames (T, *frame) and times (T,), or (2, T) with the views where frames have some. They are
+named after the hash of the file's content, the preprocessing and the part of the file. So a changed file or setting
 makes a new entry, and a renamed file finds its old one. Entries are written beside their place and moved there whole,
 so several processes may write at once.
 
@@ -85,9 +85,8 @@ class FrameCache:
         """Write the entry of an example: frames (T, *frame), times (T,), views (T,). Other arguments as for `get`."""
         entry = self._entry(path, example, preprocess)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if views is not None:
-            _write(entry.with_suffix(".views.npy"), views.numpy())
-        _write(entry.with_suffix(".times.npy"), times.numpy())
+        rows = times if views is None else torch.stack([times, views.to(times.dtype)])
+        _write(entry.with_suffix(".times.npy"), rows.numpy())
         _write(entry.with_suffix(".frames.npy"), frames.numpy())
 
     def holds(self, path: Path, example: Example, preprocess: PreprocessConfig) -> bool:
@@ -108,14 +107,14 @@ class FrameCache:
     def _open(self, entry: Path) -> Kept | None:
         try:
             frames = np.load(entry.with_suffix(".frames.npy"), mmap_mode="r", allow_pickle=False)
-            times = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
-            views_file = entry.with_suffix(".views.npy")  # written before the others
-            views = np.load(views_file, allow_pickle=False) if views_file.is_file() else None
+            rows = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        if frames.ndim < 1 or times.dtype != np.float64 or times.shape != frames.shape[:1] or not len(times):
+        shapes = (frames.shape[:1], (2, *frames.shape[:1]))  # without and with views
+        if frames.ndim < 1 or rows.dtype != np.float64 or rows.shape not in shapes or not len(frames):
             return None
-        return frames, torch.from_numpy(times), None if views is None else torch.from_numpy(views)
+        told = torch.from_numpy(rows)
+        return (frames, told, None) if told.ndim == 1 else (frames, told[0], told[1].long())
 
 
 def _write(path: Path, array: NDArray[np.generic]) -> None:

@@ -1,0 +1,78 @@
+"""Many volumes in one array: each by its number, none decompressed to know what there is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made_scans import planes_of, volume, write_medmnist
+from unreel.data.content import content_hash, same_content
+from unreel.data.readers import VolumeConfig, is_readable_name, open_source
+from unreel.data.readers.stacks import array_shapes
+from unreel.errors import ReadError
+
+
+def test_a_member_gives_its_slices(tmp_path: Path) -> None:
+    stack = np.stack([volume((8, 8, 8), seed) for seed in range(3)])
+    np.savez_compressed(tmp_path / "set.npz", train_images=stack)
+    wanted = torch.cat([torch.from_numpy(slices).byte() for slices in planes_of(stack[2]).values()])
+    with open_source(f"{tmp_path}/set.npz!train_images/2", VolumeConfig(window=(0, 255))) as source:
+        assert torch.equal(source.read(range(24))[:, 0], wanted)
+    assert is_readable_name("set.npz!train_images/2")
+
+
+def test_shapes_are_known_from_headers(tmp_path: Path) -> None:
+    path = write_medmnist(tmp_path / "set.npz", (4, 2, 2))
+    assert array_shapes(path)["train_images"] == (4, 8, 8, 8)
+    assert array_shapes(path)["test_labels"] == (2, 1)
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    for seed in range(2):
+        np.savez(tmp_path / "set.npz", train_images=np.stack([volume((4 + seed, 4, 4), seed)]))
+        with open_source(f"{tmp_path}/set.npz!train_images/0", VolumeConfig(("axial",), window=(0, 255))) as source:
+            assert torch.equal(
+                source.read([0])[0, 0, :, :4],
+                torch.from_numpy(volume((4 + seed, 4, 4), seed)[::-1, ::-1, 0].T[:, :4].copy()),
+            )
+
+
+def test_equal_volumes_have_equal_hashes(tmp_path: Path) -> None:
+    stack = np.stack([volume((4, 4, 4), seed) for seed in (0, 1, 0)])
+    np.savez_compressed(tmp_path / "set.npz", train_images=stack, test_images=stack[1:2])
+    paths = [
+        f"{tmp_path}/set.npz!{name}" for name in ("train_images/0", "train_images/1", "train_images/2", "test_images/0")
+    ]
+    assert list(same_content(paths).values()) == [paths[0], paths[1], paths[0], paths[1]]
+    with pytest.raises(ReadError, match="from 0 to 2"):
+        content_hash(f"{tmp_path}/set.npz!train_images/3")
+
+
+@pytest.mark.parametrize(
+    ("inner", "said"),
+    [
+        ("train_images/9", "from 0 to 3"),
+        ("absent/0", "expected an array 'absent'"),
+        ("train_labels/0", r"\(N, X, Y, Z\)"),
+        ("train_images", "NAME/NUMBER"),
+        ("train_images/-1", "NAME/NUMBER"),
+    ],
+)
+def test_what_is_not_there_is_told(tmp_path: Path, inner: str, said: str) -> None:
+    path = write_medmnist(tmp_path / "set.npz", (4, 2, 2))
+    with pytest.raises(ReadError, match=said):
+        open_source(f"{path}!{inner}")
+
+
+def test_a_broken_file_is_told(tmp_path: Path) -> None:
+    path = write_medmnist(tmp_path / "set.npz", (4, 2, 2))
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes(30)  # within the first array
+    path.write_bytes(content)
+    with pytest.raises(ReadError) as caught, open_source(f"{path}!train_images/0") as source:
+        source.read([0])
+    assert caught.value.reason.isprintable()
+    path.write_bytes(content[:100])
+    with pytest.raises(ReadError, match="npz"):
+        open_source(f"{path}!train_images/0")
