@@ -123,16 +123,8 @@ def test_nifti_and_dicom_beside_each_other(tmp_path: Path) -> None:
     assert from_yaml((run / "config.yaml").read_text()).data.preprocess.volume.planes == ("coronal", "axial")
     typed("predict", run, data / "dark", "--out", tmp_path / "rows.jsonl")
     rows = rows_of(tmp_path / "rows.jsonl")
-    assert [Path(str(row["file"])).name for row in rows] == [
-        "d0",
-        "d1",
-        "d2",
-        "d3",
-        "n1.nii.gz",
-        "n2.nii.gz",
-        "n3.nii.gz",
-        "n0.nii.gz",
-    ]
+    wanted = ["d0", "d1", "d2", "d3", "n1.nii.gz", "n2.nii.gz", "n3.nii.gz", "n0.nii.gz"]
+    assert [Path(str(row["file"])).name for row in rows] == wanted
     assert "error" in rows[-1]
 
 
