@@ -102,5 +102,5 @@ def _patient(path: Path) -> str | None:
 
 def _first_series(folder: Path) -> list[Path]:
     """The DICOM files of a folder or, where it is an exam, of the first plane's folder that has some."""
-    places = [folder, *(entry for entry in sorted(folder.iterdir()) if entry.is_dir() and entry.name.lower() in PLANES)]
+    places = [folder, *(entry for entry in sorted(folder.iterdir()) if entry.name.lower() in PLANES and entry.is_dir())]
     return next((files for place in places if (files := dicom_files(place))), [])

@@ -29,10 +29,8 @@ def test_a_file_gives_the_same_slices_however_it_is_stored(tmp_path: Path) -> No
 def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
     import nibabel
 
-    canonical = volume((8, 8, 8)).astype(np.float64) * 4 - 300
-    image = nibabel.Nifti1Image(canonical, np.eye(4))
-    image.set_data_dtype(np.int16)
-    image.header.set_slope_inter(4.0, -300.0)
+    image = nibabel.Nifti1Image(volume((8, 8, 8)).astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(4.0, -300.0)  # the numbers themselves are then written as they are
     nibabel.save(image, tmp_path / "scaled.nii.gz")
     with open_source(tmp_path / "scaled.nii.gz", VolumeConfig(("axial",), window=(-300, 720))) as source:
         assert torch.equal(source.read(range(8))[:, 0], torch.from_numpy(planes_of(volume((8, 8, 8)))["axial"]).byte())

@@ -18,6 +18,7 @@ import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +148,8 @@ def patient_of(file: Path) -> str | None:
         ReadError: the file is no DICOM.
         ConfigError: pydicom is not installed.
     """
-    try:
-        import pydicom  # noqa: F401, only asked whether it is there
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"DICOM {MEDICAL.format('pydicom')}") from error
+    if find_spec("pydicom") is None:
+        raise ConfigError(f"DICOM {MEDICAL.format('pydicom')}")
     patient = str(_header(file, file, ("PatientID",)).get("PatientID") or "").strip()
     return f"patient-{hashlib.blake2b(patient.encode(), digest_size=6).hexdigest()}" if patient else None
 
@@ -158,6 +157,7 @@ def patient_of(file: Path) -> str | None:
 def _header(path: Path, file: Path, tags: Sequence[str] = _TAGS) -> Dataset:
     try:
         import pydicom
+        from pydicom.errors import InvalidDicomError
     except ModuleNotFoundError as error:
         raise ReadError(path, f"DICOM {MEDICAL.format('pydicom')}") from error
     try:
@@ -166,7 +166,7 @@ def _header(path: Path, file: Path, tags: Sequence[str] = _TAGS) -> Dataset:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(tags))
             for tag in tags:
                 header.get(tag)  # values are understood when they are asked for
-    except _BROKEN as error:
+    except (*_BROKEN, InvalidDicomError) as error:
         raise ReadError(path, f"expected a DICOM file {file.name}: {one_line(error)}") from error
     return header
 

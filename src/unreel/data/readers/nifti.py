@@ -54,9 +54,10 @@ def read_nifti(path: Path) -> Volume:
         import nibabel
         from nibabel.filebasedimages import ImageFileError
         from nibabel.spatialimages import HeaderDataError
+        from nibabel.wrapstruct import WrapStructError
     except ModuleNotFoundError as error:
         raise ReadError(path, f"NIfTI {MEDICAL.format('nibabel')}") from error
-    broken = (*_BROKEN, ImageFileError, HeaderDataError)
+    broken = (*_BROKEN, ImageFileError, HeaderDataError, WrapStructError)
 
     def attempt(read: Callable[[], Any]) -> Any:
         try:
@@ -67,7 +68,7 @@ def read_nifti(path: Path) -> Volume:
             raise ReadError(path, f"expected a NIfTI file: {one_line(error)}") from error
 
     # not mapped: what is read here is read as a whole, and no file stays open
-    image: Any = attempt(lambda: nibabel.Nifti1Image.from_filename(path, mmap=False))
+    image: Any = attempt(lambda: nibabel.load(path, mmap=False))
     shape = tuple(int(size) for size in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

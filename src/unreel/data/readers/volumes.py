@@ -149,7 +149,8 @@ class VolumeSource(Closing):
         """Slices of one plane, (n, S, S) uint8."""
         values = slices_of(self._voxels(), plane)[list(numbers)].astype(np.float32)
         low, high = self._limits
-        grey = torch.from_numpy((np.nan_to_num(values, nan=low) - low) * (255 / (high - low))).clamp(0, 255)
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low).clip(low, high)
+        grey = torch.from_numpy((values - low) * (255 / (high - low)))
         if self._volume.inverted:
             grey = 255 - grey
         spacing = along(self._orientation.spacing, plane)[1:]
