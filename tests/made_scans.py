@@ -139,6 +139,7 @@ def write_medmnist(path: Path, counts: Sequence[int] = (12, 6, 6), size: int = 8
     """Binary volumes: of label 1 a bar along z, of label 0 a bar along x."""
     generator = np.random.default_rng(0)
     arrays: dict[str, NDArray[np.uint8]] = {}
+    seen = 0
     for side, count in zip(("train", "val", "test"), counts, strict=True):
         volumes, labels = np.zeros((count, size, size, size), np.uint8), np.zeros((count, 1), np.uint8)
         for number in range(count):
@@ -146,7 +147,8 @@ def write_medmnist(path: Path, counts: Sequence[int] = (12, 6, 6), size: int = 8
             one, other = generator.integers(0, size, 2)
             volumes[(number, one, other) if number % 2 else (number, slice(None), one, other)] = 1
             volumes[number, tuple(generator.integers(0, size, 3))] = 1
-            volumes[number].flat[number] = 1  # no two alike
+            volumes[number].flat[seen] = 1 - volumes[number].flat[seen]  # no two alike
+            seen += 1
         arrays |= {f"{side}_images": volumes, f"{side}_labels": labels}
     np.savez_compressed(path, **arrays)
     return path

@@ -11,9 +11,9 @@ import yaml
 
 from unreel.cli import SHORT_FLAGS, main
 from unreel.config import DataConfig, RunConfig, TrainingConfig, build_parser, from_yaml, load_config, to_yaml
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig, VolumeConfig
 from unreel.errors import ConfigError
-from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ScanRNNConfig
 from unreel.tasks import OptimConfig
 
 CHANGED = RunConfig(
@@ -94,7 +94,32 @@ FILM = RunConfig(
     ),
     training=TrainingConfig(through_time="recompute", chunk=8),
 )
+SCAN = RunConfig(
+    data=DataConfig(
+        preprocess=PreprocessConfig(
+            volume=VolumeConfig(
+                planes=("sagittal", "axial"), spacing=0.8, field=160.0, window=(-160.0, 240.0), percentiles=(1.0, 99.0)
+            )
+        ),
+        augment=AugmentConfig(shift=0.1),
+    ),
+    model=ScanRNNConfig(
+        encoder=EncoderConfig(channels=(4,)),
+        encoders="separate",
+        views=2,
+        recurrence="lstm",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        dropout=0.2,
+        pool="max",
+        micro_batch=8,
+        recompute=True,
+    ),
+    training=TrainingConfig(choose_by="auroc"),
+)
 ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()))
+ALL += (SCAN, RunConfig(model=ScanRNNConfig()))
 """Every field differs from its default in one of them."""
 
 
@@ -171,7 +196,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("seeds: 0", "seeds must be ≥ 1, got 0"),
         ("data: {", "expected YAML, got"),
         ("model: {class_path: os.system}", "unknown setting model.class_path"),
-        ("model: {name: os.system}", "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.system"),
+        ("model: {name: os.system}", f"model.name: expected one of {', '.join(MODELS)}, got os.system"),
         ("model: {name: conv_lstm}", "got conv_lstm - did you mean conv_lstm_tagger?"),
         ("model: {name: conv_lstm_tagger, chanels: [3]}", "model.chanels - did you mean model.channels?"),
         (
@@ -260,7 +285,7 @@ def test_a_file_and_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--size", "64"], "data.preprocess.size: expected a list of 2, such as [64, 64], each a whole number, got 64"),
         (["--task", "classfy"], "got 'classfy' - did you mean classify?"),
         (["--data.cache", "dsk"], "data.cache: expected one of none, disk, memory, got dsk - did you mean disk?"),
-        (["--model.name", "os.path"], "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.path"),
+        (["--model.name", "os.path"], f"model.name: expected one of {', '.join(MODELS)}, got os.path"),
         (
             ["--model.name", "conv_lstm_tagger", "--model.chanels", "4"],
             "--model.chanels - did you mean --model.channels?",

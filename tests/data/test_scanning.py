@@ -138,12 +138,12 @@ def test_a_zip_of_images_is_scanned(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_crashes_or_hangs_costs_one_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_or_die(path: Path) -> object:
+    def open_or_die(path: Path, volume: object) -> object:
         if path.name == "1.mp4":
             os._exit(9)
         while path.name == "copy.mp4":
             pass
-        return original(path)
+        return original(path, volume)
 
     original = scanning.open_source
     monkeypatch.setattr(scanning, "open_source", open_or_die)  # reaches the processes because they are forked

@@ -167,7 +167,11 @@ def test_pictures_of_three_planes_are_the_tutorials_case(tmp_path: Path) -> None
             Image.fromarray(grey).save(folder / f"{plane}.png")
     settings = ("--epochs", "1", "--training.control", "false", "--data.split.val", "0.25", "--data.split.test", "0.25")
     typed("train", tmp_path / "data", "--out", tmp_path / "run", *TINY, *settings)
-    assert "3, 8" in (tmp_path / "run" / "model.txt").read_text()
+    manifest = load(tmp_path / "data")
+    clip = ClipDataset(manifest.examples, manifest.root, SamplingConfig(), PreprocessConfig((8, 8)))[0, 5]
+    assert clip.views is not None  # type: ignore[union-attr]
+    assert clip.views.tolist() == [0, 1, 2]  # type: ignore[union-attr]
+    assert len(json.loads((tmp_path / "run" / "predictions.jsonl").read_text().splitlines()[0])["scores"]) == 2
 
 
 def test_the_configuration_for_adrenals_comes_back_from_yaml() -> None:

@@ -53,10 +53,11 @@ def mrnet(root: Path, files: Sequence[PurePosixPath], config: ManifestConfig) ->
     sides = {side: SPLIT_NAMES[side.lower()] for side in exams}
     if set(sides.values()) == {"train", "val"}:
         sides = {side: "test" if split == "val" else split for side, split in sides.items()}
+    chosen = {side: _chosen(root, side, named[side], config) for side in sorted(exams)}
     examples: list[Example] = []
     broken: dict[str, str] = {}
-    for side, names in sorted(exams.items()):
-        labels = _chosen(root, side, named[side], config)
+    for side, labels in chosen.items():
+        names = exams[side]
         said = {label: _read_labels(root / table) for label, table in labels.items()}
         for name in sorted(names.union(*said.values()), key=natural_key):
             path = f"{side}{INSIDE}{name}"
@@ -136,7 +137,8 @@ def _read_labels(path: Path) -> dict[str, int]:
     labels: dict[str, int] = {}
     for number, line in enumerate(table_text(path).splitlines(), start=1):
         cells = [cell.strip() for cell in line.split(",")]
-        if not any(cells) or (number == 1 and not cells[-1].isdigit()):  # an empty line, or a header
+        header = number == 1 and len(cells) == 2 and cells[1].isalpha()
+        if not any(cells) or header:
             continue
         if len(cells) != 2 or not cells[0] or cells[1] not in ("0", "1"):
             raise ManifestError(f"{path}, line {number}: expected an exam and 0 or 1, such as 0007,1; found {line!r}")

@@ -86,7 +86,7 @@ class ExamSource(Closing):
             try:
                 slices = part.read([self._places[checked[row]][1] for row in rows])
             except ReadError as error:
-                raise ReadError(self._path, f"{Path(error.path).name}: {error.reason}") from error
+                raise ReadError(self._path, f"{_part_name(Path(error.path))}: {error.reason}") from error
             frames[rows, 0] = centred(slices[:, 0], self.frame_shape[-1])
         return frames
 
@@ -223,8 +223,13 @@ def _exam(path: str | Path, parts: Mapping[Plane, Path], config: VolumeConfig) -
     try:
         opened = [VolumeSource(parts[plane], _part(parts[plane], plane), config, [plane]) for plane in wanted]
     except ReadError as error:
-        raise ReadError(path, f"{Path(error.path).name}: {error.reason}") from error
+        raise ReadError(path, f"{_part_name(Path(error.path))}: {error.reason}") from error
     return ExamSource(path, opened)
+
+
+def _part_name(path: Path) -> str:
+    """What a part is called in an error: with its plane, where its own name does not say it."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name.lower() in PLANES else path.name
 
 
 def _part(path: Path, plane: Plane) -> Volume:
