@@ -30,3 +30,12 @@ def test_nothing_at_all_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone.mp4", tmp_path / "*.mp4"):
         with pytest.raises(ConfigError, match="found none"):
             find_files([path])
+
+
+def test_a_scan_is_one_path_never_above_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("case/1.dcm", "case/2.dcm", "exam/axial.nii", "exam/coronal.nii", "axial/1.png", "axial/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_files([tmp_path / "case", tmp_path / "exam"]) == [tmp_path / "case", tmp_path / "exam"]
+    monkeypatch.chdir(tmp_path)
+    assert find_files(["axial"]) == [Path("axial/1.png"), Path("axial/2.png")]

@@ -103,7 +103,8 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
 def _inside(folder: Path, frame_folders: bool) -> list[Path]:
     below = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     files = [file for file in below if is_readable_name(file) or is_dicom(file)]
-    files = as_clips([file for file in files if not is_category(file)], is_dicom)  # labels, beside the frames
+    files = [file for file in files if not is_category(file)]  # labels, beside the frames
+    files = as_clips(files, is_dicom, len(folder.parts))
     if not frame_folders:
         return files
     mixed = {file.parent for file in files if not is_image_name(file.name)}

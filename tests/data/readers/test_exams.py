@@ -53,6 +53,10 @@ def test_mrnets_exam_is_three_series_of_its_own(tmp_path: Path) -> None:
         open_source(root / "train!0003", VolumeConfig(("coronal",)))
     with pytest.raises(ReadError, match="there is none"):
         open_source(root / "train!0099")
+    (root / "train" / "axial").rename(root / "train" / "Axial")
+    with open_source(root / "train!0001") as source:
+        assert source.views is not None
+        assert source.views.bincount().tolist() == counts
 
 
 def test_parts_of_every_kind_are_one_exam(tmp_path: Path) -> None:

@@ -33,9 +33,8 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
         canonical = volume((4, 4, 5 + seed), seed)
         np.savez(tmp_path / "set.npz", train_images=canonical[None])
         with open_source(f"{tmp_path}/set.npz!train_images/0", VolumeConfig(("axial",), window=(0, 255))) as source:
-            assert torch.equal(
-                source.read(range(5 + seed))[:, 0], torch.from_numpy(planes_of(canonical)["axial"]).byte()
-            )
+            wanted = torch.from_numpy(planes_of(canonical)["axial"]).byte()
+            assert torch.equal(source.read(range(5 + seed))[:, 0], wanted)
 
 
 def test_equal_volumes_have_equal_hashes(tmp_path: Path) -> None:

@@ -166,12 +166,10 @@ def exam_parts(folder: Path, name: str = "") -> dict[Plane, Path]:
     parts: dict[Plane, Path] = {}
     try:
         if name:
-            places = [
-                (plane, entry) for plane in PLANES for entry in _entries(folder / plane) if stem_of(entry) == name
-            ]
+            named = [(plane, place) for plane, place in _named_after_planes(folder) if place.is_dir()]
+            places = [(plane, entry) for plane, place in named for entry in _entries(place) if stem_of(entry) == name]
         else:
-            entries = _entries(folder)
-            places = [(plane, entry) for plane in PLANES for entry in entries if stem_of(entry).lower() == plane]
+            places = _named_after_planes(folder)
             # a plane's folder that holds volumes has one for each of many exams
             places = [(plane, entry) for plane, entry in places if not entry.is_dir() or _is_series(entry)]
     except OSError as error:
@@ -205,6 +203,11 @@ def stem_of(path: str | PurePath) -> str:
     """The name without the end that `suffix_of` gives."""
     name = PurePath(path).name
     return name[: len(name) - len(suffix_of(name))]
+
+
+def _named_after_planes(folder: Path) -> list[tuple[Plane, Path]]:
+    entries = _entries(folder)
+    return [(plane, entry) for plane in PLANES for entry in entries if stem_of(entry).lower() == plane]
 
 
 def _entries(folder: Path) -> list[Path]:
