@@ -36,6 +36,7 @@ unreel: CNN-recurrent models over anything that comes frame by frame
   unreel train --resume RUN       go on where it was stopped
   unreel evaluate RUN [DATA]      measure a run on labelled clips (its own test side without DATA)
   unreel predict RUN PATHS...     one JSON row a clip
+  unreel explain RUN FILES...     which frames and which places of a clip counted: pictures, rows, a page
   unreel report RUN               write RUN/report.html again
   unreel summary DATA             every layer of the model that would be trained
   unreel demo                     all of it on moving digits, offline, in minutes
@@ -210,6 +211,25 @@ def _distinct_names(files: Iterable[str]) -> list[str]:
     return list(names)
 
 
+def explain(arguments: Sequence[str], console: Console) -> None:
+    """Show which frames and which places counted."""
+    parser = _parser("explain", "A picture and a row a clip, and a page with all: which frames, which places counted.")
+    parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
+    parser.add_argument("FILES", type=str, nargs="*", help="files, folders, patterns")
+    parser.add_argument("--split", type=str | None, default=None, help="in place of files: train, val or test")
+    parser.add_argument(
+        "--target", type=str | None, default=None, help="the label to explain; else what the model says"
+    )
+    parser.add_argument("--method", type=inference.Method, default="hires_cam", help="how gradients weigh the maps")
+    parser.add_argument("--out", type=str, required=True, help="the folder to write")
+    values = parser.parse_args(arguments)
+    explained = inference.explain(Run.load(values.RUN), values.FILES, values.split, values.target, values.method)
+    page, broken = reports.write_explanations(explained, Path(values.out))
+    if broken:
+        console.print(f"{broken} clips could not be explained: their rows have an error", style="yellow")
+    print(page)
+
+
 def report(arguments: Sequence[str], console: Console) -> None:
     """Write the report of a run again."""
     parser = _parser("report", "RUN/report.html from what lies in the run's folder.")
@@ -241,6 +261,7 @@ VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "explain": explain,
     "report": report,
     "summary": summary,
     "demo": run_demo,

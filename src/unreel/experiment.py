@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
-from unreel import reports, training
+from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
 from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
@@ -29,6 +29,8 @@ from unreel.tasks import TASKS
 from unreel.training import Best
 
 CONTROL = "control"  # the folder, inside a run, of the same CNN without recurrence
+EXPLAINING = 120.0  # seconds after which no further clip is explained for the report
+T = TypeVar("T")
 
 
 def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> Run:
@@ -163,9 +165,10 @@ def _all(config: RunConfig, out: Path, console: Console) -> Run:
 def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport, console: Console) -> Run:
     """One fold and seed, with its control."""
     if (folder / "metrics.json").is_file():
+        run = Run.load(folder)
         if leads() and not (folder / "report.html").is_file():  # killed after measuring
-            reports.write(folder)
-        return Run.load(folder)
+            _write_report(run)
+        return run
     started = time.monotonic()
     splits = split(manifest, config.data.split)
     run, best = _train(config, folder, manifest, splits, console)
@@ -186,8 +189,29 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         run.write_left_out(measured.left_out)
         numbers |= measured.to_json() | _controls(run, control, splits, measured)
     run.write_json("metrics.json", numbers | {"seconds": round(time.monotonic() - started, 1)})
-    reports.write(folder)
+    _write_report(run)
     return run
+
+
+def _write_report(run: Run) -> None:
+    """Explain a few test clips, errors and hits, for as long as `EXPLAINING` lets, and write the page."""
+    rows = reports.worth_explaining(run.config.task, run.read_rows("predictions.jsonl"))
+    by_place = {(example.path, example.start, example.end): example for example in run.splits().test}
+    places = [(row["file"], row["start"], row["end"]) for row in rows]
+    examples = [by_place[place] for place in places if place in by_place]
+    if examples:
+        found = inference.explain_examples(run, examples, run.root, with_patches=False)
+        reports.write_explanations(_within(found, EXPLAINING), run.folder / reports.EXPLANATIONS)
+    reports.write(run.folder)
+
+
+def _within(several: Iterable[T], seconds: float) -> Iterator[T]:
+    """What comes before so much time has gone by; at least one."""
+    started = time.monotonic()
+    for one in several:
+        yield one
+        if time.monotonic() - started > seconds:
+            return
 
 
 def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> tuple[Run, Best]:

@@ -165,6 +165,11 @@ class Run:
         """Write JSON lines."""
         self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """Read JSON lines; none where the file does not exist."""
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
     def write_left_out(self, left_out: Mapping[str, str]) -> None:
         """List the files that could not be read, adding to those listed before."""
         path = self.folder / "left_out.csv"

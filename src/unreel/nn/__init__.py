@@ -17,6 +17,7 @@ from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.sites import Site, Sites, Watch
 from unreel.nn.through_time import recompute, stream
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
 
@@ -38,9 +39,12 @@ __all__ = [
     "HeldDropout",
     "Normalize",
     "PoolKind",
+    "Site",
+    "Sites",
     "TimeDistributed",
     "TimePool",
     "TimeSequential",
+    "Watch",
     "recompute",
     "stream",
 ]

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from unreel.reports.confusion import confusion
 from unreel.reports.curves import curves
 from unreel.reports.data_summary import data_summary
+from unreel.reports.explanations import read_explanations
 from unreel.reports.headline import headline
 from unreel.reports.per_class import per_class
 from unreel.reports.results import read_results
@@ -24,6 +25,8 @@ from unreel.reports.strips import strips
 from unreel.reports.timelines import timelines
 
 NAME = "report.html"
+EXPLANATIONS = "explanations"
+"""Folder, inside a run, of the clips that are explained in its report."""
 
 
 def write(run_folder: Path) -> Path:
@@ -52,6 +55,7 @@ def write(run_folder: Path) -> Path:
             per_class=per_class(results),
             scatter=scatter(results),
             strips=strips(results),
+            explanations=read_explanations(run_folder / EXPLANATIONS),
             timelines=timelines(results),
             counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),

@@ -75,10 +75,10 @@ def read_pictures(
         pixels = np.asarray(source.read(chosen.tolist()))
     if pixels.ndim != 4:
         raise ReadError(path, f"a frame of shape {pixels.shape[1:]} is no picture")
-    return list(_as_bytes(pixels)), tuple(float(time) for time in times[chosen])
+    return list(as_bytes(pixels)), tuple(float(time) for time in times[chosen])
 
 
-def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """(n, C, H, W) of any kind -> uint8 (n, H, W, 1 or 3); floats are stretched from their least to their greatest."""
     pixels = pixels[:, :3] if pixels.shape[1] == 3 else pixels[:, :1]
     if pixels.dtype != np.uint8:

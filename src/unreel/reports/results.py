@@ -96,7 +96,7 @@ def read_results(folder: Path) -> Results:
         manifest=tuple(_rows(folder, "manifest.csv")),
         data=DataReport.from_json(scanned) if (scanned := _text(folder / "data.json")) else None,
         metrics=read_json(folder / "metrics.json"),
-        predictions=tuple(_json_lines(folder / "predictions.jsonl")),
+        predictions=tuple(read_json_lines(folder / "predictions.jsonl")),
     )
 
 
@@ -116,7 +116,8 @@ def _parse(text: str, path: Path) -> Any:
         raise RunError(f"{path}: expected JSON, cannot parse it ({error}): evaluate the run again") from error
 
 
-def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+def read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Content of a file of one JSON value a line, nothing where there is no file."""
     for line in _text(path).split("\n"):
         if line.strip():
             yield _parse(line, path)

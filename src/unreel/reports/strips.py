@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from unreel.reports.pictures import Pictures, pictures
@@ -57,21 +58,14 @@ class Strips:
 
 def strips(results: Results) -> Strips | None:
     """Errors and hits of the test side, None where there are no predictions with a truth, or labels are of frames."""
-    if results.task in FRAME_TASKS:
-        return None
     rows = [row for row in results.predictions if row.get("truth") is not None]
-    if not rows:
+    if results.task in FRAME_TASKS or not rows:
         return None
+    errors, hits = _chosen(results.task, rows)
     if results.task == "regress":
-        ranked = sorted(rows, key=_distance, reverse=True)
-        shown = min(SHOWN, (len(ranked) + 1) // 2)
-        errors, hits = ranked[:shown], ranked[shown:][::-1][:SHOWN]
         titles, wrong = ("Furthest from the truth", "Closest to the truth"), None
     else:
-        ranked = sorted(rows, key=_sureness, reverse=True)
-        mistaken = [row for row in ranked if not _right(row)]
-        errors, hits = mistaken[:SHOWN], _one_class_after_the_other([row for row in ranked if _right(row)])[:SHOWN]
-        titles, wrong = ("Most confident errors", "Most confident hits"), len(mistaken)
+        titles, wrong = ("Most confident errors", "Most confident hits"), sum(not _right(row) for row in rows)
     return Strips(
         tuple(_strip(results, row) for row in errors),
         tuple(_strip(results, row) for row in hits),
@@ -79,6 +73,28 @@ def strips(results: Results) -> Strips | None:
         len(rows),
         wrong,
     )
+
+
+def worth_explaining(task: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A few rows of predictions with a truth, errors and hits in turn; none of tasks that do not speak of clips."""
+    if task not in ("classify", "multilabel", "regress"):
+        return []
+    errors, hits = _chosen(task, rows)
+    in_turn = [row for pair in zip_longest(errors, hits) for row in pair if row is not None]
+    return in_turn[:SHOWN]
+
+
+def _chosen(
+    task: str, rows: Sequence[Mapping[str, Any]]
+) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """The surest errors and hits; of numbers the furthest from and the closest to the truth."""
+    if task == "regress":
+        ranked = sorted(rows, key=_distance, reverse=True)
+        shown = min(SHOWN, (len(ranked) + 1) // 2)
+        return ranked[:shown], ranked[shown:][::-1][:SHOWN]
+    ranked = sorted(rows, key=_sureness, reverse=True)
+    hits = _one_class_after_the_other([row for row in ranked if _right(row)])
+    return [row for row in ranked if not _right(row)][:SHOWN], hits[:SHOWN]
 
 
 def _right(row: Mapping[str, Any]) -> bool:
