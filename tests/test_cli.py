@@ -265,6 +265,20 @@ def test_predict(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> Non
     assert rows_of((tmp_path / "rows.jsonl").read_text(encoding="utf-8")) == folder
 
 
+def test_explain(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.npy").write_bytes(b"nothing")
+    file = next((dots / "left").iterdir())
+    said = unreel("explain", run, file, tmp_path / "broken.npy", "--target", "right", "--out", tmp_path / "why")
+    assert said == f"{tmp_path / 'why' / 'index.html'}\n"
+    assert "1 clips could not be explained" in said.err
+    fine, broken = rows_of((tmp_path / "why" / "explanations.jsonl").read_text("utf-8"))
+    assert (fine["file"], fine["target"], len(fine["importance"])) == (str(file), "right", 4)
+    assert "error" in broken
+    assert (tmp_path / "why" / fine["picture"]).is_file()
+    unreel("explain", run, "--split", "val", "--method", "grad_cam", "--out", tmp_path / "val")
+    assert "either files or" in unreel.refused("explain", run, "--out", tmp_path / "none")
+
+
 def test_predict_tells_of_broken_files(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> None:
     shutil.copy(dots / "left" / "s00_0.npy", tmp_path / "good, [new] ü.npy")
     (tmp_path / "torn.npy").write_bytes((dots / "left" / "s00_0.npy").read_bytes()[:90])

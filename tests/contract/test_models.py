@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.export import Dim, export
 
+from unreel.clip import ClipBatch
+from unreel.inference.heat import find_heat
 from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
@@ -198,6 +200,31 @@ def test_step_equals_forward(case, readout):
     _, state = model(frames[:, :2])
     chunked, _ = model(frames[:, 2:], None, state)
     torch.testing.assert_close(chunked, whole if readout == "clip" else whole[:, 2:], rtol=1e-4, atol=1e-5)
+
+
+@every_case
+@every_readout
+def test_what_counted_in_a_clip_does_not_know_its_batch_mates(case, readout):
+    model = build(case, readout).eval()
+    frames, lengths = clips(case, [5, 2, 3])
+    targets = torch.tensor([0, 2, 1])
+
+    def explained(place, t):
+        batch = ClipBatch(
+            frames[place, :t], lengths[place], torch.zeros(len(lengths[place]), t).double(), ("a", "b", "c")[place]
+        )
+        return find_heat(
+            lambda clips: model(clips.frames, clips.lengths)[0], model.sites(), batch, targets[place], "hires_cam"
+        )
+
+    together = explained(slice(0, 3), T)
+    assert together.importance.shape == (3, T)
+    assert together.importance.any()
+    for row, length in enumerate(lengths.tolist()):
+        alone = explained(slice(row, row + 1), length)
+        torch.testing.assert_close(together.places[row, :length], alone.places[0], rtol=1e-4, atol=1e-6)
+        assert not together.places[row, length:].any()
+        assert float(together.importance[row].sum()) in (0, pytest.approx(1))
 
 
 @every_case

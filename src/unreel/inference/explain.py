@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from unreel.errors import ConfigError
 from unreel.inference.heat import Method, find_heat, over_frames, strongest
 from unreel.inference.occlusion import Occlusion, occlude, pooled, rank_correlation
 from unreel.inference.outputs import build_loader, described, nothing
-from unreel.inference.predict import find_files
+from unreel.inference.predict import find_examples
 from unreel.nearest import nearest
 from unreel.runs import SIDES, Run
 from unreel.tasks import Regress, Task
@@ -110,8 +111,9 @@ def explain(
     if bool(paths) == bool(side):
         raise ConfigError("explain needs either files or one of the run's own sides: give FILES, or --split test")
     if side is None:
-        found = [Example(path=str(file)) for file in find_files(paths)]
-        return explain_examples(run, found, Path(), target, method, labelled=False)
+        examples, broken = find_examples(run, paths)
+        found = explain_examples(run, examples, Path(), target, method, labelled=False)
+        return chain(found, (Broken(file, file, reason) for file, reason in broken.items()))
     if side not in SIDES:
         raise ConfigError(f"a side is one of {', '.join(SIDES)}, got {side!r}{nearest(side, SIDES)}")
     examples = getattr(run.splits(), side)

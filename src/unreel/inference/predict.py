@@ -33,6 +33,23 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigError: a path does not exist or holds nothing readable.
     """
+    examples, broken = find_examples(run, paths)
+    task = run.trained_task()
+    loader = build_loader(run, examples, Path(), nothing)
+    by_key = {example.key: example for example in examples}
+    for batch, outputs in outputs_of(task, loader, best_device(run.config.training.accelerator)):
+        for key, row in zip(batch.keys, task.rows(outputs, batch), strict=True):
+            yield described(by_key[key]) | row
+    for file, reason in sorted({**broken, **loader.left_out}.items()):
+        yield {"file": file, "error": reason}
+
+
+def find_examples(run: Run, paths: Sequence[str | Path]) -> tuple[list[Example], dict[str, str]]:
+    """Examples of the files behind `paths`, one for each window where the run looks at windows; and what is broken.
+
+    Raises:
+        ConfigError: see `find_files`.
+    """
     files = find_files(paths, _learned_from_frame_folders(run))
     examples: list[Example] = []
     broken: dict[str, str] = {}
@@ -52,14 +69,7 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
             end = float(times[after]) if after < len(times) else None
             start = float(times[indices[0]])
             examples.append(replace(example, start=start, end=end))
-    task = run.trained_task()
-    loader = build_loader(run, examples, Path(), nothing)
-    by_key = {example.key: example for example in examples}
-    for batch, outputs in outputs_of(task, loader, best_device(run.config.training.accelerator)):
-        for key, row in zip(batch.keys, task.rows(outputs, batch), strict=True):
-            yield described(by_key[key]) | row
-    for file, reason in sorted({**broken, **loader.left_out}.items()):
-        yield {"file": file, "error": reason}
+    return examples, broken
 
 
 def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list[Path]:
