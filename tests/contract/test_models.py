@@ -206,6 +206,9 @@ def test_step_equals_forward(case, readout):
 @every_readout
 def test_what_counted_in_a_clip_does_not_know_its_batch_mates(case, readout):
     model = build(case, readout).eval()
+    with torch.no_grad():  # as above
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
     frames, lengths = clips(case, [5, 2, 3])
     targets = torch.tensor([0, 2, 1])
 

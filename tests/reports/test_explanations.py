@@ -86,6 +86,24 @@ def test_heat_is_drawn_where_it_is() -> None:
     assert columns.max() < width
 
 
+def test_words_are_drawn_line_after_line() -> None:
+    def text(count: int) -> Explanation:
+        one = explanation((count, 1))
+        return replace(
+            one,
+            where=one.where | {"words": ["schön", "$5", "<b>", "longer_word"] * (count // 4)},
+            frames=torch.ones(count, dtype=torch.int64),
+            times=torch.arange(count, dtype=torch.float64),
+            heat=None,
+        )
+
+    (width, one), (same, many) = size_of(heat_strip(text(4))), size_of(heat_strip(text(120)))
+    assert width == same
+    assert many > 3 * one
+    bare = replace(text(4), importance=torch.zeros(4), occlusion=Occlusion(torch.arange(4), None, None))
+    assert size_of(heat_strip(bare)) == (width, one)
+
+
 def test_the_files_and_the_page(tmp_path: Path) -> None:
     weak = replace(explanation((4, 9)), agreement={"frames": 0.1, "patches": -0.3})
     unknown = replace(explanation(), truth={}, said={"values": [1.25]}, agreement={"frames": None, "patches": None})

@@ -239,30 +239,46 @@ def _timm(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
             f"the encoder must give one vector a frame, {config.name!r} gives {tuple(features.shape[1:])}; "
             f"choose a CNN that classifies images"
         )
-    once = [(name, places) for name, places in maps if sum(name == other for other, _ in maps) == 1]
-    last_map = ([name for name, places in once if places > 1] or [name for name, _ in once] or [""])[-1]
+    last_map = _last_map(maps, frame_shape, [stage["module"] for stage in getattr(net, "feature_info", ())])
     return Encoder(net, features.shape[1], frozen, last_map).train(was_training)
 
 
 @contextmanager
-def _told_of_maps(net: nn.Module) -> Iterator[list[tuple[str, int]]]:
-    """Names of the parts that give a map (V, C, H, W), and how many places it has, in the order in which they run.
-
-    Some nets of timm keep channels last: theirs are no maps in this sense.
-    """
-    found: list[tuple[str, int]] = []
+def _told_of_maps(net: nn.Module) -> Iterator[list[tuple[str, tuple[int, int]]]]:
+    """Parts that give four sizes, (V, C, H', W') of a CNN, and the last two, in the order in which they run."""
+    found: list[tuple[str, tuple[int, int]]] = []
     handles: list[RemovableHandle] = []
     for name, part in net.named_modules():
 
         def tell(part: nn.Module, inputs: object, output: object, name: str = name) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
-                found.append((name, output.shape[2] * output.shape[3]))
+                found.append((name, (output.shape[2], output.shape[3])))
 
         if name:
             handles.append(part.register_forward_hook(tell))
     yield found
     for handle in handles:
         handle.remove()
+
+
+def _last_map(parts: Sequence[tuple[str, tuple[int, int]]], frame_shape: tuple[int, ...], stages: Sequence[str]) -> str:
+    """The last part that gives a map: a stage, if there are any, and with more than one place, if there are any.
+
+    Within a stage something may go around the part. Parts that run more than once, and those whose sizes are not the
+    frame's divided by one number, such as the heads and tokens of a transformer, give no map. "" where nothing does.
+    """
+    names = [name for name, _ in parts]
+    maps = [(name, size) for name, size in parts if names.count(name) == 1 and _divides(frame_shape[1:], size)]
+    maps = [part for part in maps if part[0] in stages] or maps
+    maps = [part for part in maps if part[1] != (1, 1)] or maps
+    return maps[-1][0] if maps else ""
+
+
+def _divides(frame: tuple[int, ...], size: tuple[int, int]) -> bool:
+    return any(
+        all(small in (length // by, -(-length // by)) for length, small in zip(frame, size, strict=True))
+        for by in range(1, max(frame) + 1)
+    )
 
 
 def _download(name: str) -> Path:
