@@ -204,7 +204,7 @@ def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, 
         labels, frame_shape = look(config, manifest)
         vocabulary = None
         if frame_shape == ():
-            config, vocabulary = with_vocabulary(config, manifest, splits)
+            config, vocabulary = with_vocabulary(config, splits.train, manifest.root)
         run = Run.create(folder, config, labels, frame_shape, vocabulary)
         run.write_splits(manifest, splits)
     return run, training.fit(run, splits, console, resume=True)

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from unreel.config import RunConfig, from_yaml, to_yaml
 from unreel.data import (
+    Example,
     Manifest,
     Reading,
     Splits,
@@ -245,8 +246,8 @@ def build_model(config: RunConfig, labels: Sequence[str], frame_shape: tuple[int
     return MODELS[config.model.name](config.model, frame_shape, len(labels), readout)  # type: ignore[arg-type]
 
 
-def with_vocabulary(config: RunConfig, manifest: Manifest, splits: Splits) -> tuple[RunConfig, Vocabulary]:
-    """The vocabulary of the training side, and the configuration whose model has its size.
+def with_vocabulary(config: RunConfig, examples: Iterable[Example], root: Path) -> tuple[RunConfig, Vocabulary]:
+    """The configuration whose model has the size of the vocabulary of these examples, the training side; and that.
 
     Raises:
         ConfigError: the model does not read texts.
@@ -255,7 +256,7 @@ def with_vocabulary(config: RunConfig, manifest: Manifest, splits: Splits) -> tu
         raise ConfigError(
             f"{config.data.path}: its clips are texts, which {config.model.name} cannot see: set model.name text_rnn"
         )
-    vocabulary = learn_vocabulary(splits.train, manifest.root, config.data.text)
+    vocabulary = learn_vocabulary(examples, root, config.data.text)
     return replace(config, model=replace(config.model, vocabulary=len(vocabulary))), vocabulary
 
 

@@ -50,9 +50,8 @@ def load_word_vectors(model: TextRNN, path: str | Path, vocabulary: Vocabulary, 
     Raises:
         ConfigError: the file is none of vectors, they have another size, or it has none of the words.
     """
-    place = {
-        word: index for index, word in enumerate(vocabulary.tokens, start=len(vocabulary) - len(vocabulary.tokens))
-    }
+    first = len(vocabulary) - len(vocabulary.tokens)
+    place = {word: index for index, word in enumerate(vocabulary.tokens, start=first)}
     found = _read(Path(path), set(place), model.config.embedding_size)
     if not found:
         raise ConfigError(f"{path}: none of the {len(place)} words of the texts is in it; is it of this language?")
@@ -69,20 +68,18 @@ def load_word_vectors(model: TextRNN, path: str | Path, vocabulary: Vocabulary, 
 def _read(path: Path, words: set[str], size: int) -> dict[str, list[float]]:
     """The vectors (D,) of those of `words` that the file has; of one that it has twice, the first."""
     found: dict[str, list[float]] = {}
+    checked = False
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and _is_header(line):
                     continue
-                word, *numbers = line.rstrip("\r\n ").rsplit(" ", size)
-                if number <= 2 and (len(numbers) != size or _is_number(word.rpartition(" ")[2], " " in word)):
-                    length = len(line.split()) - 1
-                    raise ConfigError(
-                        f"{path}, line {number}: expected a word and {size} numbers, got {length}: set "
-                        f"model.embedding_size {length}, or choose another file"
-                    )
+                if not checked:
+                    _check_size(path, number, len(line.split()) - 1, size)
+                    checked = True
+                word, *numbers = line.rstrip().rsplit(" ", size)
                 if word in words and word not in found:
-                    found[word] = _numbers(path, number, numbers)
+                    found[word] = _numbers(path, number, numbers, size)
     except OSError as error:
         raise ConfigError(f"model.embeddings: {path}: expected a text file of vectors, {error.strerror}") from error
     return found
@@ -93,17 +90,19 @@ def _is_header(line: str) -> bool:
     return len(parts) == 2 and all(part.isdigit() for part in parts)
 
 
-def _is_number(text: str, counts: bool) -> bool:
-    """Whether a piece before the numbers is one more of them, if there are several pieces."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return counts
+def _check_size(path: Path, line: int, length: int, size: int) -> None:
+    if length != size:
+        raise ConfigError(
+            f"{path}, line {line}: expected a word and {size} numbers, got {length}: set model.embedding_size "
+            f"{length}, or choose another file"
+        )
 
 
-def _numbers(path: Path, line: int, texts: list[str]) -> list[float]:
+def _numbers(path: Path, line: int, texts: list[str], size: int) -> list[float]:
     try:
-        return [float(text) for text in texts]
+        numbers = [float(text) for text in texts]
     except ValueError:
-        raise ConfigError(f"{path}, line {line}: expected numbers behind the word, got {texts[:3]}") from None
+        numbers = []
+    if len(numbers) != size:
+        raise ConfigError(f"{path}, line {line}: expected {size} numbers behind the word, got {texts[:3]} ...")
+    return numbers
