@@ -16,10 +16,12 @@ Shape letters: T tokens.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import torch
@@ -189,6 +191,8 @@ def sentence_at(place: Place, encoding: str) -> Sentence:
 
 def _stamp(file: Path) -> tuple[int, int]:
     found = file.stat()
+    if not S_ISREG(found.st_mode):  # to open a pipe may wait for ever
+        raise OSError(errno.EINVAL, "expected a file, got a folder, a pipe or a device")
     return found.st_size, found.st_mtime_ns
 
 
