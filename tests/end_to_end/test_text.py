@@ -128,11 +128,8 @@ def test_predict_takes_lines_tables_and_a_sentence(
     paths = [str(tmp_path / name) for name in ("new.txt", "new.csv", "other.csv")]
     assert main(["predict", str(run.folder), *paths]) == 0
     one, three, table, *broken = rows_of(capsys)
-    assert [row["file"].rpartition("/")[2] for row in (one, three, table)] == [
-        "new.txt!1",
-        "new.txt!3",
-        "new.csv!text!2",
-    ]
+    names = [row["file"].rpartition("/")[2] for row in (one, three, table)]
+    assert names == ["new.txt!1", "new.txt!3", "new.csv!text!2"]
     for row in (one, table):
         assert row["scores"] == pytest.approx(alone["scores"])
         assert row["words"] == alone["words"]
@@ -145,9 +142,8 @@ def test_predict_takes_lines_tables_and_a_sentence(
 
 
 def test_evaluate_on_another_table(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text(
-        "text,label\nthis is so superb,pos\nthis is not superb,neg\nso dull,neg\n,neg\n"
-    )
+    rows = ("text,label", "this is so superb,pos", "this is not superb,neg", "so dull,neg", ",neg")
+    (tmp_path / "other.csv").write_text("\n".join(rows))
     measured = inference.evaluate(run, tmp_path / "other.csv")
     assert measured.n == 3
     assert list(measured.left_out) == ["other.csv!text!5"]
@@ -244,9 +240,7 @@ def test_labels_of_words(tagged: Run, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "r.timelines").exists()
 
 
-def test_a_model_of_pictures_is_refused_in_time(
-    reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_of_pictures_is_refused(reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(reviews), "--out", str(tmp_path / "run"), "--workers", "0"]) == 2
     assert "cnn_rnn cannot see: set model.name text_rnn" in " ".join(capsys.readouterr().err.split())
     assert main(["summary", str(reviews), "--model.name", "text_rnn"]) == 0
