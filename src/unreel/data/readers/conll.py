@@ -12,7 +12,6 @@ What this file is not: it makes no tokens and no clips (`text.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import NamedTuple
 
 from unreel.errors import ReadError
@@ -30,7 +29,7 @@ class Sentence(NamedTuple):
 
 def is_conll(path: object) -> bool:
     """Whether the name is one of such a file."""
-    return PurePath(str(path)).suffix.lower() in SUFFIXES
+    return str(path).lower().endswith(SUFFIXES)
 
 
 def sentences(path: object, lines: list[str]) -> Iterator[Sentence]:
@@ -39,7 +38,7 @@ def sentences(path: object, lines: list[str]) -> Iterator[Sentence]:
     Raises:
         ReadError: a line does not have a word and a label.
     """
-    universal = PurePath(str(path)).suffix.lower() == ".conllu"
+    universal = str(path).lower().endswith(".conllu")
     begin, words, labels = 0, [], []
     for number, line in enumerate([*lines, ""], start=1):
         if not line.strip():

@@ -52,17 +52,12 @@ class Place(NamedTuple):
 
 def text_place(path: str | Path) -> Place | None:
     """The place in a file that `path` names; None where it names a file. Places in a zip are none of text."""
-    if found := _CELL.fullmatch(str(path)):
-        return Place(Path(found["file"]), found["column"], int(found["line"]))
-    found = _LINE.fullmatch(str(path))
-    if found is None or ".zip!" in str(path).lower():
-        return None
-    return Place(Path(found["file"]), None, int(found["line"]))
+    return _place(str(path))
 
 
 def reads_text(path: str | Path) -> bool:
     """Whether the name, not the content, is one of a text."""
-    return Path(path).suffix.lower() == ".txt" or text_place(path) is not None
+    return str(path).lower().endswith(".txt") or text_place(path) is not None
 
 
 class TextSource(Closing):
@@ -187,6 +182,16 @@ def sentence_at(place: Place, encoding: str) -> Sentence:
     if place.line not in found:
         raise ReadError(f"{place.file}!{place.line}", f"expected a sentence to begin in line {place.line}, none does")
     return found[place.line]
+
+
+@lru_cache(maxsize=1 << 16)
+def _place(path: str) -> Place | None:
+    if found := _CELL.fullmatch(path):
+        return Place(Path(found["file"]), found["column"], int(found["line"]))
+    found = _LINE.fullmatch(path)
+    if found is None or ".zip!" in path.lower():
+        return None
+    return Place(Path(found["file"]), None, int(found["line"]))
 
 
 def _stamp(file: Path) -> tuple[int, int]:
