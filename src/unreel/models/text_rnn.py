@@ -207,9 +207,7 @@ class TextRNN(nn.Module):
                 seen.append(y)
                 after.append(carried)
             x = torch.cat(seen, 2).relu()
-        recurrent: tuple[Tensor, ...] = ()
-        if self.recurrence is not None:
-            x, recurrent = self.recurrence(x, lengths, before[count])
+        x, recurrent = self._read_on(x, lengths, before[count])
         after.append(recurrent)
         if self.pool is None:
             outputs = self.head(self.dropout(x))
@@ -232,6 +230,12 @@ class TextRNN(nn.Module):
             )
         outputs, after = self(frame.unsqueeze(1), None, state)
         return (outputs if self.readout == "clip" else outputs[:, 0]), after
+
+    def _read_on(
+        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The recurrence, where there is one."""
+        return (x, ()) if self.recurrence is None else self.recurrence(x, lengths, state)
 
     def _embed(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         """(N, T) to (N, T, D), zeros in the padding."""

@@ -21,7 +21,7 @@ Shape letters: N clips, T frames (T' afterwards), D features (D' afterwards), C 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class _TimeConv(nn.Module):
             return self.context, 0
         if self.padding == "same":
             return self.context // 2, self.context - self.context // 2
-        return 0, torch.sym_max(self.context + 1 - t, 0)
+        return 0, _missing(self.context + 1, t)
 
     def _last(self, seen: Tensor, lengths: Tensor | None, t: int) -> Tensor:
         """The last `context` frames of each clip, of `seen` (N, context + T, *)."""
@@ -274,7 +274,7 @@ class TimeMaxPool(nn.Module):
         if lengths is not None:
             seen = valid.mask(lengths, x.shape[1]).unsqueeze(2)
             flat = torch.where(seen, flat, flat.new_full((), -torch.inf))
-        behind = torch.sym_max(self.kernel_size - x.shape[1], 0)
+        behind = _missing(self.kernel_size, x.shape[1])
         filled = functional.pad(flat.transpose(1, 2), (0, behind), value=-torch.inf)
         out = functional.max_pool1d(filled, self.kernel_size, self.stride, ceil_mode=True).transpose(1, 2)
         out = out.reshape(out.shape[:2] + frame)
@@ -286,6 +286,11 @@ class TimeMaxPool(nn.Module):
     def extra_repr(self) -> str:
         """The sizes, for print(model)."""
         return f"{self.kernel_size}, stride={self.stride}"
+
+
+def _missing(least: int, t: int) -> int:
+    """Frames that clips of `t` lack to have `least`; an exported program asks it anew for every T."""
+    return cast(int, torch.sym_max(least - t, 0))
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
