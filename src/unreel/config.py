@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import Namespace
 
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig, TextConfig
 from unreel.errors import ConfigError
 from unreel.models import MODELS, CNNRNNConfig, ModelConfig
 from unreel.nearest import nearest
@@ -29,12 +29,13 @@ class DataConfig:
     """Where the clips are and how they become tensors.
 
     Args:
-        path: a folder of class folders, a zip of them, or a table (CSV, JSONL).
+        path: a folder of class folders, a zip of them, a table (CSV, JSONL), or files of sentences.
         manifest: how a table or path is read.
         split: how clips are divided into training, validation and test.
-        sampling: which frames of a clip are taken.
+        sampling: which frames of a clip are taken; of a text all of them, where nothing else is said here.
         preprocess: what is done to every frame, in training and ever after.
         augment: what is done to training clips only.
+        text: how texts are read.
         balance: `sampler` draws rare classes more often, `loss` gives them more weight.
         batch_size: clips a step and device.
         workers: processes that read clips; results do not depend on it.
@@ -48,6 +49,7 @@ class DataConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     balance: Literal["none", "sampler", "loss"] = "none"
     batch_size: int = 16
     workers: int = 2

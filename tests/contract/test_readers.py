@@ -1,6 +1,7 @@
 """What every reader promises: the same frames whatever the format, any order, errors that name the file, no leaks."""
 
 import gc
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unreel.data.readers import READERS, is_readable_name, open_source
+from unreel.data.readers import READERS, Reading, is_readable_name, open_source
+from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ReadError
 
 T, H, W = 12, 34, 50
@@ -156,6 +158,62 @@ def test_a_broken_file_raises_with_its_path(tmp_path: Path, suffix: str, content
         source.read([0])
     assert caught.value.path == str(path)
     assert caught.value.reason.isprintable()
+
+
+SENTENCES = ["it's too-tepid , 3.5 stars !", 'the clichés disappear "', "fine"]
+
+
+def as_txt(folder: Path) -> list[str]:
+    for number, text in enumerate(SENTENCES):
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    return [f"{folder}/{number}.txt" for number in range(3)]
+
+
+def as_lines(folder: Path) -> list[str]:
+    (folder / "all.pos").write_bytes("\r\n".join(SENTENCES).encode() + b"\r\n")
+    return [f"{folder}/all.pos!{line}" for line in (1, 2, 3)]
+
+
+def as_csv(folder: Path) -> list[str]:
+    rows = [",".join(f'"{cell}"' for cell in ("x", text.replace('"', '""'))) for text in SENTENCES]
+    (folder / "all.csv").write_bytes(b"\xef\xbb\xbf" + "\n".join(["label,a review", *rows]).encode())
+    return [f"{folder}/all.csv!a review!{line}" for line in (2, 3, 4)]
+
+
+def as_jsonl(folder: Path) -> list[str]:
+    (folder / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES))
+    return [f"{folder}/all.jsonl!text!{line}" for line in (1, 2, 3)]
+
+
+def as_conll(folder: Path) -> list[str]:
+    blocks = ["".join(f"{word}\tN\tO\n" for word in text.split()) for text in SENTENCES]
+    (folder / "all.conll").write_text("# a comment\n" + "\n".join(blocks), encoding="utf-8")
+    return [f"{folder}/all.conll!{line}" for line in (2, 9, 14)]
+
+
+TEXT_WRITERS = [as_txt, as_lines, as_csv, as_jsonl, as_conll]
+
+
+@pytest.mark.parametrize("write", TEXT_WRITERS)
+def test_every_form_of_text_gives_the_same_tokens(tmp_path: Path, write: Callable[[Path], list[str]]) -> None:
+    vocabulary = Vocabulary(("the", "it's", "clichés", "fine", '"'))
+    places = write(tmp_path)
+    for place, text in zip(places, SENTENCES, strict=True):
+        with open_source(place, Reading(TextConfig(), vocabulary)) as source:
+            wanted = torch.tensor([vocabulary.encode([word])[0] for word in text.split()])
+            assert (len(source), source.frame_shape) == (len(wanted), ())
+            assert source.times.tolist() == list(range(len(wanted)))
+            read = source.read(range(len(wanted)))
+            assert read.dtype == torch.int64
+            assert torch.equal(read, wanted)
+            last = len(source) - 1
+            assert torch.equal(source.read([last, 0, last]), wanted[[last, 0, last]])
+            with pytest.raises(IndexError):
+                source.read([len(wanted)])
+    before = open_files()
+    for place in places:
+        open_source(place).close()
+    assert open_files() == before
 
 
 def open_files() -> int:

@@ -27,7 +27,8 @@ from unreel.clip import Clip
 from unreel.data.cache import FrameCache
 from unreel.data.films import Film
 from unreel.data.manifest import Example
-from unreel.data.readers import open_source
+from unreel.data.readers import Reading, open_source
+from unreel.data.readers.text import reads_text
 from unreel.data.sampling import SamplingConfig, choose, within
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.errors import ReadError
@@ -62,6 +63,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         frame_shape: shape of every preprocessed frame, such as (3, 112, 112): a clip of another one is Broken. None
             checks nothing, and then clips that do not fit together fail when they are collated.
         frame_dtype: the same for the dtype.
+        reading: what readers must know besides the file.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         memory: bool = False,
         frame_shape: Sequence[int] | None = None,
         frame_dtype: torch.dtype | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.examples = tuple(examples)
         self.root = Path(root)
@@ -91,6 +94,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         self.memory = memory
         self.frame_shape = None if frame_shape is None else tuple(frame_shape)
         self.frame_dtype = frame_dtype
+        self.reading = reading
         self._kept: dict[int, tuple[NDArray[np.generic], Tensor]] = {}
 
     def __len__(self) -> int:
@@ -123,7 +127,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         path = self.root / example.path
         with ExitStack() as on_error:
             try:
-                source = on_error.enter_context(open_source(path))
+                source = on_error.enter_context(open_source(path, self.reading))
                 inside = self._inside(path, source.times, example)
             except ReadError as error:
                 return Broken(example.key, example.path, error.reason)
@@ -145,7 +149,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         example = self.examples[index]
         path = self.root / example.path
         try:
-            with open_source(path) as source:
+            with open_source(path, self.reading) as source:
                 inside = self._inside(path, source.times, example)
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
@@ -166,7 +170,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         """The chosen frames (T, *frame), preprocessed, and their times."""
         path = self.root / example.path
         if self.cache is None and not self.memory:
-            with open_source(path) as source:
+            with open_source(path, self.reading) as source:
                 inside = self._inside(path, source.times, example)
                 chosen = inside[self._choose(epoch, example, len(inside))]
                 return preprocess(source.read(chosen.tolist()), self.preprocess), source.times[chosen]
@@ -178,7 +182,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         """All frames of an example, preprocessed, from memory, from the cache or from the file."""
         if index in self._kept:
             return self._kept[index]
-        if self.cache is None:
+        if self.cache is None or reads_text(path):  # tokens cost nothing, and depend on the vocabulary
             frames, times = self._decode(path, example)
             whole = frames.numpy(), times
         else:
@@ -188,7 +192,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         return whole
 
     def _decode(self, path: Path, example: Example) -> tuple[Tensor, Tensor]:
-        with open_source(path) as source:
+        with open_source(path, self.reading) as source:
             inside = self._inside(path, source.times, example)
             # a piece at a time: the frames of a long video are far larger before preprocessing than after
             pieces = [preprocess(source.read(piece.tolist()), self.preprocess) for piece in inside.split(64)]

@@ -5,7 +5,8 @@
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
-Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
+Films with the labels of their frames beside them are told apart first, by `frame_labels.py`; then files of many texts,
+by `texts.py`.
 
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
@@ -22,11 +23,16 @@ from pathlib import Path, PurePosixPath
 
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.readers.conll import is_conll
 from unreel.data.readers.images import is_image_name
+from unreel.data.texts import conll_examples, text_manifest
 from unreel.errors import ManifestError
 
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_EXPECTED = "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4)"
+_EXPECTED = (
+    "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4), or of sentences one file "
+    "a class (pos.txt, neg.txt)"
+)
 
 
 def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
@@ -34,7 +40,8 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
 
     Args:
         path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
-            labels of their frames beside them; or a folder or zip of class folders.
+            labels of their frames beside them; or a file, or a folder of files, of many texts; or a folder or zip of
+            class folders.
         config: names of columns, and the pattern of groups.
 
     Raises:
@@ -47,11 +54,15 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
-        beside = labelled_beside(path, _files(path))
-        if beside is not None:
-            return grouped_by_path(beside, config.group_from)
+        files = _files(path)
+        found = labelled_beside(path, files) or text_manifest(path, files)
+        if found is not None:
+            return grouped_by_path(found, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif is_conll(path):
+        manifest = Manifest(path.parent, tuple(conll_examples(path.parent, path.name, None)))
+        return grouped_by_path(manifest, config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
     return grouped_by_path(from_folders(path), config.group_from)

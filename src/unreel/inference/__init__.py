@@ -3,3 +3,4 @@
 from unreel.inference.evaluate import Evaluation as Evaluation
 from unreel.inference.evaluate import evaluate as evaluate
 from unreel.inference.predict import predict as predict
+from unreel.inference.predict import predict_texts as predict_texts

@@ -4,12 +4,17 @@ from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig
 from unreel.models.conv_lstm_tagger import ConvLSTMTagger, ConvLSTMTaggerConfig
 from unreel.models.encoders import EncoderConfig
 from unreel.models.summary import summarize
+from unreel.models.text_rnn import TextRNN, TextRNNConfig
 
-Model = CNNRNN | ConvLSTMTagger
+Model = CNNRNN | ConvLSTMTagger | TextRNN
 """Any model in MODELS."""
-ModelConfig = CNNRNNConfig | ConvLSTMTaggerConfig
+ModelConfig = CNNRNNConfig | ConvLSTMTaggerConfig | TextRNNConfig
 """The configuration of any model in MODELS; its field `name` says of which."""
-MODELS: dict[str, type[CNNRNN] | type[ConvLSTMTagger]] = {"cnn_rnn": CNNRNN, "conv_lstm_tagger": ConvLSTMTagger}
+MODELS: dict[str, type[CNNRNN] | type[ConvLSTMTagger] | type[TextRNN]] = {
+    "cnn_rnn": CNNRNN,
+    "conv_lstm_tagger": ConvLSTMTagger,
+    "text_rnn": TextRNN,
+}
 
 __all__ = [
     "CNNRNN",
@@ -20,5 +25,7 @@ __all__ = [
     "EncoderConfig",
     "Model",
     "ModelConfig",
+    "TextRNN",
+    "TextRNNConfig",
     "summarize",
 ]

@@ -18,6 +18,7 @@ from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
 from unreel.nn.through_time import recompute, stream
+from unreel.nn.time_conv import TimeConv1d, TimeConv2d, TimeMaxPool
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
 
 __all__ = [
@@ -38,7 +39,10 @@ __all__ = [
     "HeldDropout",
     "Normalize",
     "PoolKind",
+    "TimeConv1d",
+    "TimeConv2d",
     "TimeDistributed",
+    "TimeMaxPool",
     "TimePool",
     "TimeSequential",
     "recompute",

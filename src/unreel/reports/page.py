@@ -21,6 +21,7 @@ from unreel.reports.results import read_results
 from unreel.reports.scatter import scatter
 from unreel.reports.sides import sides
 from unreel.reports.strips import strips
+from unreel.reports.tagged_words import tagged_words
 from unreel.reports.timelines import timelines
 
 NAME = "report.html"
@@ -53,6 +54,7 @@ def write(run_folder: Path) -> Path:
             scatter=scatter(results),
             strips=strips(results),
             timelines=timelines(results),
+            tagged=tagged_words(results),
             counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),

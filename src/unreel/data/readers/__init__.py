@@ -1,14 +1,20 @@
-"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`."""
+"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`.
+
+Texts have none: where tokens end and which index a token has is a setting, so that they are opened with a `Reading`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unreel.data.readers.arrays import ArraySource
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
 from unreel.data.readers.source import Source
+from unreel.data.readers.text import TextSource, reads_text
 from unreel.data.readers.video import VideoSource
+from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ReadError
 
 READERS: Mapping[str, Callable[[Path], Source]] = {
@@ -47,12 +53,27 @@ INSIDE = "!"
 """Stands between a zip and a name in it: `digits.zip!train/7.png`."""
 
 
-def open_source(path: str | Path) -> Source:
+@dataclass(frozen=True)
+class Reading:
+    """What a reader must know besides the file.
+
+    Args:
+        text: how texts are read.
+        vocabulary: the tokens that a model knows; with the empty one every token is unknown.
+    """
+
+    text: TextConfig = field(default_factory=TextConfig)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+
+
+def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     """Open anything that holds frames.
 
     Args:
         path: a file whose suffix is in `READERS`, a folder of images, or a place in a zip: `a.zip!inner/b.png` is one
-            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images.
+            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images. A text,
+            as `readers/text.py` says: `a.txt`, `a.csv!review!12`, `a.pos!12`.
+        reading: what a reader must know besides.
 
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
@@ -70,6 +91,9 @@ def open_source(path: str | Path) -> Source:
         raise ReadError(path, f"expected a file or a folder: {error}") from error
     if is_folder:
         return open_folder(path)
+    if reads_text(path) and (is_file or not exists):
+        reading = reading or Reading()
+        return TextSource(path, reading.text, reading.vocabulary)
     if not exists:
         raise ReadError(path, "expected a file or a folder, there is none of this name")
     if not is_file:
