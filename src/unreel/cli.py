@@ -50,6 +50,7 @@ SHORT_FLAGS = {
     "--frames": "--data.sampling.frames",
     "--size": "--data.preprocess.size",
     "--group-from": "--data.manifest.group_from",
+    "--pattern": "--data.manifest.pattern",
     "--label-column": "--data.manifest.label_column",
     "--group-column": "--data.manifest.group_column",
     "--folds": "--data.split.folds",
@@ -181,7 +182,7 @@ def predict(arguments: Sequence[str], console: Console) -> None:
                 films.setdefault(row["file"], []).append(row)
     if drawn:
         for name, rows in zip(_distinct_names(films), films.values(), strict=True):
-            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path()))
+            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path(), run.config.data.read))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
 

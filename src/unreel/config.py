@@ -16,9 +16,17 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import Namespace
 
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import (
+    AugmentConfig,
+    ManifestConfig,
+    PreprocessConfig,
+    ReadConfig,
+    SamplingConfig,
+    SoundConfig,
+    SplitConfig,
+)
 from unreel.errors import ConfigError
-from unreel.models import MODELS, CNNRNNConfig, ModelConfig
+from unreel.models import MODELS, CNNRNNConfig, CRDNNConfig, ModelConfig
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
@@ -33,7 +41,8 @@ class DataConfig:
         manifest: how a table or path is read.
         split: how clips are divided into training, validation and test.
         sampling: which frames of a clip are taken.
-        preprocess: what is done to every frame, in training and ever after.
+        sound: how sound becomes frames, in training and ever after.
+        preprocess: what is done to every image, in training and ever after.
         augment: what is done to training clips only.
         balance: `sampler` draws rare classes more often, `loss` gives them more weight.
         batch_size: clips a step and device.
@@ -46,6 +55,7 @@ class DataConfig:
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sound: SoundConfig = field(default_factory=SoundConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     balance: Literal["none", "sampler", "loss"] = "none"
@@ -57,6 +67,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError(f"batch_size must be ≥ 1 and workers ≥ 0, got {self.batch_size} and {self.workers}")
+
+    @property
+    def read(self) -> ReadConfig:
+        """The settings of readers, put together."""
+        return ReadConfig(sound=self.sound)
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,11 @@ class RunConfig:
         _check_model(self.model.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+        if isinstance(self.model, CRDNNConfig) and self.data.sampling.policy not in ("all", "window"):
+            raise ConfigError(
+                "the model crdnn hears how neighbouring frames differ, so it needs them side by side: set "
+                f"data.sampling.policy all, or window; got {self.data.sampling.policy}"
+            )
         if self.training.through_time != "whole":
             self._check_through_time()
 
@@ -147,9 +167,8 @@ class RunConfig:
             f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
                 TASKS[self.task].readout != "frame"
             ),
-            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
-                not self.model.causal
-            ),
+            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false, of crdnn "
+            "model.causal true": not self.model.causal,
             f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, "
             f"got {training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
             f"data.sampling takes {data.sampling.frames} frames of a clip, which is no more than a chunk; set "

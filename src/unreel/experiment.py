@@ -103,7 +103,7 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, workers=config.data.workers, console=console)
+        report = scan(manifest, workers=config.data.workers, console=console, config=config.data.read)
         write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
@@ -117,7 +117,7 @@ def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[
     """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,)."""
     labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
     data = config.data
-    clips = ClipDataset(manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess)
+    clips = ClipDataset(manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, read=data.read)
     for index in range(len(clips)):
         clip = clips[0, index]
         if isinstance(clip, Clip):

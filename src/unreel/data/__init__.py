@@ -17,10 +17,13 @@ from unreel.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from unreel.data.readers import ReadConfig
+from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, windows
 from unreel.data.scanning import scan
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights, positive_weights
@@ -40,8 +43,11 @@ __all__ = [
     "Manifest",
     "ManifestConfig",
     "PreprocessConfig",
+    "ReadConfig",
     "SamplingConfig",
     "Segment",
+    "SoundAugmentConfig",
+    "SoundConfig",
     "SplitConfig",
     "Splits",
     "as_segments",

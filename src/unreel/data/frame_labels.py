@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from unreel.data.manifest import Example, Manifest, Segment, read_span, table_rows, table_text
-from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers import ReadConfig, is_readable_name, open_source
 from unreel.data.sampling import within
 from unreel.errors import ManifestError, ReadError
 from unreel.natural import natural_key
@@ -61,10 +61,10 @@ def is_category(file: PurePosixPath | Path) -> bool:
     return file.name.startswith(CATEGORY) and file.suffix == ".npy"
 
 
-def frame_times(path: str | Path, example: Example) -> Tensor:
+def frame_times(path: str | Path, example: Example, config: ReadConfig | None = None) -> Tensor:
     """(T,) float64 seconds of the frames of an example, without decoding them; none where the file cannot be read."""
     try:
-        with open_source(path) as source:
+        with open_source(path, config) as source:
             return source.times[within(source.times, example.start, example.end)]
     except ReadError:  # it is left out of training for the same reason
         return torch.zeros(0, dtype=torch.float64)

@@ -24,7 +24,7 @@ from torch import Tensor
 from unreel.data.content import frame_hash, near_pairs, same_content
 from unreel.data.isolated import Lost, isolated
 from unreel.data.manifest import Example, Manifest, labels_of
-from unreel.data.readers import open_source
+from unreel.data.readers import ReadConfig, check_extras, open_source
 from unreel.data.report import DataReport, FileReport
 from unreel.data.splits import as_numbers
 from unreel.data.transforms import is_images
@@ -39,7 +39,13 @@ class _Seen(NamedTuple):
     hashes: NDArray[np.bool_] | None
 
 
-def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, seconds: float = 60.0) -> DataReport:
+def scan(
+    manifest: Manifest,
+    workers: int = 2,
+    console: Console | None = None,
+    seconds: float = 60.0,
+    config: ReadConfig | None = None,
+) -> DataReport:
     """Look at every file of a manifest.
 
     Args:
@@ -47,12 +53,17 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
         workers: processes that open files, at least one.
         console: where progress is drawn; None draws none.
         seconds: a file that takes longer is given up.
+        config: settings of readers.
+
+    Raises:
+        ConfigError: reading the files needs an extra that is not installed.
     """
     paths = list(dict.fromkeys(example.path for example in manifest.examples))
+    check_extras(paths)
     seen: dict[int, _Seen] = {}
     with _progress(console) as progress:
         task = progress.add_task("looking at files", total=len(paths))
-        for number, found in isolated(partial(_look, manifest.root), paths, max(1, workers), seconds):
+        for number, found in isolated(partial(_look, manifest.root, config), paths, max(1, workers), seconds):
             lost = isinstance(found, Lost)
             seen[number] = _Seen(FileReport(paths[number], reason=found.reason), None) if lost else found
             progress.advance(task)
@@ -71,10 +82,10 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
     )
 
 
-def _look(root: Path, path: str) -> _Seen:
+def _look(root: Path, config: ReadConfig | None, path: str) -> _Seen:
     """What one file holds. Runs in a process of its own."""
     try:
-        with open_source(root / path) as source:
+        with open_source(root / path, config) as source:
             count = len(source)
             if count == 0:
                 raise ReadError(path, "expected at least one frame, found none")

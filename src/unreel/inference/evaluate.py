@@ -118,7 +118,7 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
         measured: an evaluation whose truth is taken over.
     """
     task = run.trained_task()
-    targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
+    targets = [task.encode(example, _times(task, run, example)) for example in trained_on]
     scores = task.constant(targets).float().expand(len(measured.truth), -1)
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
@@ -172,7 +172,7 @@ def _group(example: Example) -> str:
     return example.group or example.path
 
 
-def _times(task: Task, root: Path, example: Example) -> Tensor:
+def _times(task: Task, run: Run, example: Example) -> Tensor:
     if task.readout == "clip":
         return torch.zeros(1, dtype=torch.float64)
-    return frame_times(root / example.path, example)
+    return frame_times(run.root / example.path, example, run.config.data.read)

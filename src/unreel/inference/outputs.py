@@ -44,6 +44,7 @@ def build_loader(
         encode_targets=encode_targets,
         seed=run.config.seed,
         training=False,
+        read=data.read,
     )
     if streams(run.config, dataset):
         return FilmLoader(dataset, run.config.training.chunk)

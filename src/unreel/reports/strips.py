@@ -118,7 +118,7 @@ def _strip(results: Results, row: Mapping[str, Any]) -> Strip:
         truth=truth,
         said=said,
         score=score,
-        pictures=pictures(results.data_root, str(row.get("file", "")), start, end),
+        pictures=pictures(results.data_root, str(row.get("file", "")), start, end, read=results.read),
     )
 
 

@@ -61,7 +61,7 @@ class FeatureCache:
         """
         always_same = not dataset.sampling.draws
         taken = dataset.sampling if always_same else SamplingConfig("all")
-        cache = FrameCache(self.folder / self._name(taken))
+        cache = FrameCache(self.folder / self._name(taken), dataset.read)
         missing = [
             example
             for example in dataset.examples
@@ -81,11 +81,14 @@ class FeatureCache:
             memory=True,
             frame_shape=(self.model.features,),
             frame_dtype=torch.float32,
+            read=dataset.read,
         )
 
     @torch.inference_mode()
     def _fill(self, cache: FrameCache, dataset: ClipDataset, taken: SamplingConfig, missing: Sequence[Example]) -> None:
-        frames = ClipDataset(missing, dataset.root, taken, dataset.preprocess, frame_shape=dataset.frame_shape)
+        frames = ClipDataset(
+            missing, dataset.root, taken, dataset.preprocess, frame_shape=dataset.frame_shape, read=dataset.read
+        )
         loader = ClipLoader(frames, self.batch_size, self.workers)
         by_key = {example.key: example for example in missing}
         model = self.model.to(self.device).eval()

@@ -145,7 +145,8 @@ def build_task(run: Run, splits: Splits) -> Task:
     weights = class_weights(splits.train, run.labels) if run.config.data.balance == "loss" else None
     task = run.fresh_task(weights, from_features=features_stay(run.config))
     if isinstance(task, MultiTag) and run.config.data.balance == "loss":
-        films = ((example, frame_times(run.root / example.path, example)) for example in splits.train)
+        read = run.config.data.read
+        films = ((example, frame_times(run.root / example.path, example, read)) for example in splits.train)
         task.class_weights = positive_weights([task.encode(example, times)["labels"] for example, times in films])
     if isinstance(task, Regress):
         task.fit_scale(splits.train)
@@ -164,9 +165,10 @@ def build_dataset(run: Run, task: Task, splits: Splits, side: str) -> ClipDatase
         encode_targets=task.encode,
         seed=run.config.seed,
         training=side == "train",
-        cache=FrameCache(cache_folder(run) / "frames") if data.cache == "disk" else None,
+        cache=FrameCache(cache_folder(run) / "frames", data.read) if data.cache == "disk" else None,
         memory=data.cache == "memory",
         frame_shape=run.frame_shape,
+        read=data.read,
     )
 
 
@@ -224,7 +226,9 @@ def refuse_several_processes(way: str, processes: int) -> None:
 def _thinned(dataset: ClipDataset) -> ClipDataset:
     """The same clips, a few frames of each."""
     few = SamplingConfig("uniform", frames=STATISTICS_FRAMES)
-    return ClipDataset(dataset.examples, dataset.root, few, dataset.preprocess, frame_shape=dataset.frame_shape)
+    return ClipDataset(
+        dataset.examples, dataset.root, few, dataset.preprocess, frame_shape=dataset.frame_shape, read=dataset.read
+    )
 
 
 def cache_folder(run: Run) -> Path:

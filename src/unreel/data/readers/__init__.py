@@ -1,15 +1,33 @@
-"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`."""
+"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`.
+
+What a reader has to know beside the path stands in `ReadConfig`; most know all from the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unreel.data.readers.arrays import ArraySource
+from unreel.data.readers.audio import SoundSource, is_sound_name, sound_library
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
 from unreel.data.readers.source import Source
+from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.readers.video import VideoSource
 from unreel.errors import ReadError
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """Settings of readers, each for its own kind of file.
+
+    Args:
+        sound: how sound becomes frames.
+    """
+
+    sound: SoundConfig = field(default_factory=SoundConfig)
+
 
 READERS: Mapping[str, Callable[[Path], Source]] = {
     ".mp4": VideoSource,
@@ -40,22 +58,28 @@ READERS: Mapping[str, Callable[[Path], Source]] = {
     ".zip": open_zip,
     ".npy": ArraySource,
     ".npz": ArraySource,
+    ".wav": SoundSource,
+    ".flac": SoundSource,
+    ".ogg": SoundSource,
+    ".mp3": SoundSource,
 }
-"""What opens a file, by the lower-case end of its name."""
+"""What opens a file, by the lower-case end of its name; where settings are not given, with those by default."""
 
 INSIDE = "!"
 """Stands between a zip and a name in it: `digits.zip!train/7.png`."""
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, config: ReadConfig | None = None) -> Source:
     """Open anything that holds frames.
 
     Args:
         path: a file whose suffix is in `READERS`, a folder of images, or a place in a zip: `a.zip!inner/b.png` is one
             image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images.
+        config: settings of readers.
 
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
+        ConfigError: reading such files needs an extra that is not installed.
     """
     if not is_text(path):
         # neither tables, JSON nor a terminal can say such a name again
@@ -77,7 +101,19 @@ def open_source(path: str | Path) -> Source:
         raise ReadError(path, "expected a file or a folder, got a pipe, a socket or a device")
     if not is_readable_name(path):
         raise ReadError(path, f"expected a name that ends in one of {' '.join(READERS)}, got {file.suffix!r}")
+    if config is not None and is_sound_name(file):
+        return SoundSource(file, config.sound)
     return READERS[file.suffix.lower()](file)
+
+
+def check_extras(paths: Iterable[str | Path]) -> None:
+    """Refuse files that only a missing extra could read, before work on them begins.
+
+    Raises:
+        ConfigError: names the extra.
+    """
+    if any(is_sound_name(path) for path in paths):
+        sound_library()
 
 
 def is_readable_name(path: str | Path) -> bool:
