@@ -11,20 +11,37 @@ import yaml
 
 from unreel.cli import SHORT_FLAGS, main
 from unreel.config import DataConfig, RunConfig, TrainingConfig, build_parser, from_yaml, load_config, to_yaml
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import (
+    AugmentConfig,
+    ManifestConfig,
+    PreprocessConfig,
+    SamplingConfig,
+    SoundAugmentConfig,
+    SoundConfig,
+    SplitConfig,
+)
 from unreel.errors import ConfigError
-from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, CRDNNConfig, EncoderConfig
 from unreel.tasks import OptimConfig
 
 CHANGED = RunConfig(
     task="tag",
     data=DataConfig(
         path="käse, brot/videos.csv",
-        manifest=ManifestConfig(label_column="class", group_column="who", group_from=r"(g\d\d): "),
+        manifest=ManifestConfig(
+            label_column="class", group_column="who", group_from=r"(g\d\d): ", pattern=r"(?P<label>\d)_"
+        ),
         split=SplitConfig(val=0.2, test=0.1, folds=3, fold=1, seed=7),
         sampling=SamplingConfig("window", frames=5, stride=2),
         preprocess=PreprocessConfig(size=(48, 64), fit="pad", channels="grey"),
-        augment=AugmentConfig(flip=True, crop=0.8, brightness=0.1, contrast=0.2),
+        augment=AugmentConfig(
+            flip=True,
+            crop=0.8,
+            brightness=0.1,
+            contrast=0.2,
+            sound=SoundAugmentConfig(2, 5, 3, 0.3, 0.5, 0.2, (5.0, 30.0)),
+        ),
+        sound=SoundConfig(8000, 32.0, 16.0, 40, 30.0, 3900.0),
         balance="loss",
         batch_size=3,
         workers=0,
@@ -94,7 +111,25 @@ FILM = RunConfig(
     ),
     training=TrainingConfig(through_time="recompute", chunk=8),
 )
-ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()))
+SOUND = RunConfig(
+    data=DataConfig(sampling=SamplingConfig("window")),
+    model=CRDNNConfig(
+        channels=(8, 8),
+        kernel_size=(5, 3),
+        pools=(2, 4),
+        time_pool=2,
+        norm_frames=64,
+        recurrence="lstm",
+        hidden_size=9,
+        num_layers=2,
+        bidirectional=False,
+        dense=(),
+        dropout=0.1,
+        pool="attention",
+    ),
+)
+STREAM = RunConfig(data=DataConfig(sampling=SamplingConfig("all")), model=CRDNNConfig(causal=True))
+ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()), SOUND, STREAM)
 """Every field differs from its default in one of them."""
 
 
@@ -312,7 +347,7 @@ def test_numbers_behind_a_flag_that_takes_a_list_are_a_list(capsys: pytest.Captu
     assert (config.data.preprocess.size, config.data.path, config.seed) == ((64, 32), "videos", 3)
 
 
-@pytest.mark.parametrize("config", [RunConfig(), FILM])
+@pytest.mark.parametrize("config", [RunConfig(), FILM, SOUND])
 def test_help_explains_every_setting(config: RunConfig) -> None:
     text = " ".join(build_parser("unreel train", config.model.name).format_help().split())
     for name in leaves(config):

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -218,3 +219,46 @@ def test_readable_names() -> None:
     assert all(is_readable_name(f"a{suffix.upper()}") for suffix in READERS)
     assert is_readable_name("a.zip!b/c.png")
     assert not any(is_readable_name(name) for name in ("a.txt", "mp4", "a.zip!b/c.txt", ".hidden.png", "a.zip!b/"))
+
+
+SOUNDS = {
+    "16.wav": "PCM_16",
+    "24.wav": "PCM_24",
+    "float.wav": "FLOAT",
+    "16.flac": "PCM_16",
+    "24.flac": "PCM_24",
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_every_lossless_format_of_sound_gives_the_same_frames(tmp_path: Path, name: str) -> None:
+    samples = np.random.default_rng(0).integers(-20000, 20000, 22050) / 2**15
+    soundfile.write(tmp_path / "first.wav", samples, 22050, "PCM_16")
+    soundfile.write(tmp_path / name, samples, 22050, SOUNDS[name])
+    with open_source(tmp_path / "first.wav") as first, open_source(tmp_path / name) as source:
+        assert len(source) == len(first) == 101
+        assert torch.equal(source.times, first.times)
+        assert source.times.dtype == torch.float64
+        whole = source.read(range(101))
+        assert torch.equal(whole, first.read(range(101)))
+        assert whole.shape[1:] == source.frame_shape
+        for indices in ([100], [7, 0, 7, 3], [], [70, 5]):
+            assert torch.equal(source.read(indices), whole[indices])
+        for outside in (-1, 101):
+            with pytest.raises(IndexError, match="0 to 100"):
+                source.read([outside])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+def test_handles_of_sound_are_released(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
+        soundfile.write(tmp_path / name, np.zeros(22050), 22050)
+        before = open_files()
+        with open_source(tmp_path / name) as source:
+            source.read([0])
+        source.close()
+        del source
+        with pytest.raises(IndexError), open_source(tmp_path / name) as source:
+            source.read([10**6])
+        del source
+        assert open_files() == before
