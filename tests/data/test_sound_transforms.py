@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unreel.data.readers.spectrogram import SoundConfig, energies, log_mel
-from unreel.data.sound_transforms import SoundAugmentConfig, augment_sound, shift_sound
+from unreel.data.sound_transforms import SoundAugmentConfig, augment_sound, shift_sound, warp_frequencies
 from unreel.errors import ConfigError
 
 SOUND = SoundConfig(sample_rate=8000, mels=24)
@@ -26,7 +26,7 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 def test_the_seed_alone_decides() -> None:
     config = SoundAugmentConfig(
-        frequency_masks=2, time_masks=2, time_width=0.2, time_share=0.5, shift=0.1, noise=(5.0, 20.0)
+        frequency_masks=2, time_masks=2, time_width=0.2, time_share=0.5, warp=0.1, shift=0.1, noise=(5.0, 20.0)
     )
     frames, before = clip(), torch.get_rng_state()
     kept = frames.clone()
@@ -118,6 +118,31 @@ def test_noise_in_silence_is_silence() -> None:
     assert torch.equal(augment_sound(silent, SoundAugmentConfig(noise=(0.0, 0.0)), SOUND, 0), silent)
 
 
+def tone(hertz: float) -> torch.Tensor:
+    return 0.5 * torch.sin(2 * math.pi * hertz * torch.arange(80 * 10 + SOUND.fft) / SOUND.sample_rate)
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.1])
+@pytest.mark.parametrize("hertz", [500.0, 1500.0])
+def test_a_warp_moves_a_tone_to_where_another_one_is_heard(factor: float, hertz: float) -> None:
+    moved = warp_frequencies(log_mel(tone(hertz), SOUND), factor, SOUND)
+    other = log_mel(tone(hertz * factor), SOUND)
+
+    def middle(frames: torch.Tensor) -> float:
+        energy = energies(frames)[5]
+        return float((energy * torch.arange(SOUND.mels)).sum() / energy.sum())
+
+    assert middle(moved) == pytest.approx(middle(other), abs=0.35), "mels"
+    torch.testing.assert_close(warp_frequencies(clip(), 1.0, SOUND), clip(), atol=1e-4, rtol=0)
+
+
+def test_a_warp_is_drawn_between_its_ends() -> None:
+    frames = log_mel(tone(1500.0), SOUND)
+    found = {float(augment_sound(frames, SoundAugmentConfig(warp=0.2), SOUND, seed)[5].argmax()) for seed in range(60)}
+    lowest, highest = (float(warp_frequencies(frames, factor, SOUND)[5].argmax()) for factor in (0.8, 1.2))
+    assert (min(found), max(found)) == (lowest, highest)
+
+
 def test_a_shift_moves_frames_and_tells_when_they_were_heard() -> None:
     frames, config = clip(), SoundAugmentConfig(shift=0.1)
     seen = set()
@@ -146,6 +171,7 @@ def test_a_shift_leaves_a_frame_of_the_clip() -> None:
         ({"time_masks": -1}, "time_masks must be at least 0"),
         ({"time_width": -0.1}, "time_width"),
         ({"time_share": 1.5}, "time_share must be from 0 to 1"),
+        ({"warp": 1.0}, "warp below 1"),
         ({"noise": (20.0, 10.0)}, "least, most"),
         ({"noise": (1.0,)}, "least, most"),
     ],
