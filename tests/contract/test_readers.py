@@ -9,12 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import soundfile
 import torch
 from PIL import Image
 
 from unreel.data.readers import READERS, is_readable_name, open_source
 from unreel.errors import ReadError
+
+from sounds import write_sound  # isort: skip
 
 T, H, W = 12, 34, 50
 
@@ -222,19 +223,20 @@ def test_readable_names() -> None:
 
 
 SOUNDS = {
-    "16.wav": "PCM_16",
-    "24.wav": "PCM_24",
-    "float.wav": "FLOAT",
-    "16.flac": "PCM_16",
-    "24.flac": "PCM_24",
+    "16.wav": ("pcm_s16le", "s16"),
+    "24.wav": ("pcm_s24le", "s32"),
+    "float.wav": ("pcm_f32le", "flt"),
+    "double.wav": ("pcm_f64le", "dbl"),
+    "16.flac": ("flac", "s16"),
+    "24.flac": ("flac", "s32"),
 }
 
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_every_lossless_format_of_sound_gives_the_same_frames(tmp_path: Path, name: str) -> None:
-    samples = np.random.default_rng(0).integers(-20000, 20000, 22050) / 2**15
-    soundfile.write(tmp_path / "first.wav", samples, 22050, "PCM_16")
-    soundfile.write(tmp_path / name, samples, 22050, SOUNDS[name])
+    samples = np.random.default_rng(0).integers(-20000, 20000, 22050)
+    write_sound(tmp_path / "first.wav", samples, 22050)
+    write_sound(tmp_path / name, samples, 22050, *SOUNDS[name])
     with open_source(tmp_path / "first.wav") as first, open_source(tmp_path / name) as source:
         assert len(source) == len(first) == 101
         assert torch.equal(source.times, first.times)
@@ -250,15 +252,16 @@ def test_every_lossless_format_of_sound_gives_the_same_frames(tmp_path: Path, na
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
-def test_handles_of_sound_are_released(tmp_path: Path) -> None:
-    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
-        soundfile.write(tmp_path / name, np.zeros(22050), 22050)
-        before = open_files()
-        with open_source(tmp_path / name) as source:
-            source.read([0])
-        source.close()
-        del source
-        with pytest.raises(IndexError), open_source(tmp_path / name) as source:
-            source.read([10**6])
-        del source
-        assert open_files() == before
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_handles_of_sound_are_released(tmp_path: Path, suffix: str) -> None:
+    path = write_sound(tmp_path / f"a.{suffix}", 0.1 * np.ones(48000), 24000)
+    before = open_files()
+    source = open_source(path)
+    source.read([100, 0])
+    source.close()
+    source.close()
+    del source
+    with pytest.raises(IndexError), open_source(path) as source:
+        source.read([10**6])
+    del source
+    assert open_files() == before

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from torch import Tensor
 
@@ -19,6 +18,8 @@ from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.sampling import SamplingConfig
 from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, preprocess
+
+from sounds import write_sound  # isort: skip
 
 SEGMENT = SamplingConfig("segment", 5)
 SIZE = PreprocessConfig((8, 8))
@@ -105,7 +106,7 @@ def test_labels_in_time_move_with_a_sound_that_is_shifted(tmp_path: Path) -> Non
     """A burst from 0.4 s to 0.6 s, and a label that says so."""
     at = np.arange(8000) / 8000
     burst = 0.5 * np.sin(2 * np.pi * 1000 * at) * ((at >= 0.4) & (at < 0.6))
-    soundfile.write(tmp_path / "a.wav", burst, 8000)
+    write_sound(tmp_path / "a.wav", burst, 8000)
     example = Example("a.wav", segments=(Segment(0.4, 0.6, "burst"),))
 
     def truth(example: Example, times: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -139,7 +140,7 @@ def test_labels_in_time_move_with_a_sound_that_is_shifted(tmp_path: Path) -> Non
 
 
 def test_the_cache_knows_how_sound_became_frames(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.zeros(4000), 8000)
+    write_sound(tmp_path / "a.wav", np.zeros(4000), 8000)
     found = []
     for mels in (20, 24, 20):
         read = ReadConfig(SoundConfig(sample_rate=8000, mels=mels))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -24,7 +23,7 @@ from unreel.models import CRDNNConfig
 from unreel.runs import Run
 from unreel.tasks import OptimConfig
 
-from sounds import RATE, chirp, write_chirps, write_events  # isort: skip
+from sounds import RATE, chirp, write_chirps, write_events, write_sound  # isort: skip
 
 QUIET = Console(quiet=True)
 STRONG = AugmentConfig(
@@ -61,7 +60,7 @@ def heard(path: Path, epochs: int = 8, model: CRDNNConfig | None = None, **data:
 def chirps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_chirps(tmp_path_factory.mktemp("sound") / "chirps")
     (folder / "rising" / "broken.mp3").write_bytes(b"no sound")
-    soundfile.write(folder / "falling" / "empty.wav", np.zeros(0), RATE)
+    write_sound(folder / "falling" / "empty.wav", np.zeros(0), RATE)
     return folder
 
 
@@ -122,7 +121,7 @@ def test_parts_of_a_recording_from_a_table(tmp_path: Path) -> None:
     rows = []
     for tape in range(6):
         parts = [chirp(bool(index % 2), 0.3, generator) for index in range(4)]
-        soundfile.write(tmp_path / f"{tape}.flac", np.concatenate(parts), RATE)
+        write_sound(tmp_path / f"{tape}.flac", np.concatenate(parts), RATE)
         rows += [f"{tape}.flac,{('falling', 'rising')[i % 2]},{0.3 * i:.1f},{0.3 * (i + 1):.1f}" for i in range(4)]
     (tmp_path / "parts.csv").write_text("path,label,start,end\n" + "\n".join(rows) + "\n")
     run = experiment.fit(heard(tmp_path / "parts.csv", epochs=2), tmp_path / "run", QUIET)
@@ -140,7 +139,7 @@ def test_labels_in_the_names_of_files(tmp_path: Path) -> None:
     for index in range(24):
         rising = bool(index % 2)
         name = f"{('falling', 'rising')[rising]}_{('anna', 'ben', 'cleo')[index % 3]}_{index // 6}.wav"
-        soundfile.write(tmp_path / name, chirp(rising, 0.2, generator), RATE)
+        write_sound(tmp_path / name, chirp(rising, 0.2, generator), RATE)
     by_speaker = ManifestConfig(pattern=r"(?P<label>[a-z]+)_(?P<group>[a-z]+)_")
     config = heard(tmp_path, epochs=1, manifest=by_speaker, split=SplitConfig(val=0.0, folds=3))
     config = replace(config, training=replace(config.training, keep="last"))
@@ -180,7 +179,7 @@ def test_a_causal_model_hears_a_long_sound_chunk_by_chunk(tmp_path: Path) -> Non
     model = CRDNNConfig(channels=(4,), pools=(4,), hidden_size=6, dense=(), dropout=0.0, causal=True)
     config = replace(heard(folder, 1, model, batch_size=2), task="multitag")
     run = experiment.fit(config, tmp_path / "run", QUIET)
-    soundfile.write(tmp_path / "long.wav", 0.1 * np.random.default_rng(0).standard_normal(8 * RATE), RATE)
+    write_sound(tmp_path / "long.wav", 0.1 * np.random.default_rng(0).standard_normal(8 * RATE), RATE)
     [row] = inference.predict(run, [tmp_path / "long.wav"])
     assert len(row["times"]) == 501
     with open_source(tmp_path / "long.wav", run.config.data.read) as source:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from unreel.data import ReadConfig, SoundConfig
 from unreel.reports.pictures import pictures
 from unreel.reports.spectrograms import COLUMNS, read_spectrogram
 from unreel.reports.timeline import timeline_png
+
+from sounds import write_sound  # isort: skip
 
 READ = ReadConfig(SoundConfig(sample_rate=8000, mels=32))
 
@@ -19,7 +20,7 @@ def two_tones(tmp_path: Path) -> Path:
     """Half a second of 300 Hz, then half a second of 3000 Hz."""
     at = np.arange(4000) / 8000
     tones = [0.5 * np.sin(2 * np.pi * hertz * at) for hertz in (300, 3000)]
-    soundfile.write(tmp_path / "tones.wav", np.concatenate(tones), 8000)
+    write_sound(tmp_path / "tones.wav", np.concatenate(tones), 8000)
     return tmp_path / "tones.wav"
 
 
@@ -43,7 +44,7 @@ def test_only_what_is_between_start_and_end(two_tones: Path) -> None:
 
 
 def test_a_long_sound_is_thinned_and_a_silent_one_is_dark(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", np.zeros(60 * 8000), 8000)
+    write_sound(tmp_path / "long.wav", np.zeros(60 * 8000), 8000)
     pixels, seconds = read_spectrogram(tmp_path / "long.wav", None, None, READ)
     assert pixels.shape == (32, COLUMNS, 3)
     assert seconds == (0.0, 60.0)

@@ -24,7 +24,7 @@ from torch import Tensor
 from unreel.data.content import frame_hash, near_pairs, same_content
 from unreel.data.isolated import Lost, isolated
 from unreel.data.manifest import Example, Manifest, labels_of
-from unreel.data.readers import ReadConfig, check_extras, open_source
+from unreel.data.readers import ReadConfig, open_source
 from unreel.data.report import DataReport, FileReport
 from unreel.data.splits import as_numbers
 from unreel.data.transforms import is_images
@@ -54,12 +54,8 @@ def scan(
         console: where progress is drawn; None draws none.
         seconds: a file that takes longer is given up.
         config: settings of readers.
-
-    Raises:
-        ConfigError: reading the files needs an extra that is not installed.
     """
     paths = list(dict.fromkeys(example.path for example in manifest.examples))
-    check_extras(paths)
     seen: dict[int, _Seen] = {}
     with _progress(console) as progress:
         task = progress.add_task("looking at files", total=len(paths))

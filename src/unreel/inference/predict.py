@@ -11,7 +11,7 @@ from typing import Any
 
 from unreel.data import Example, windows
 from unreel.data.frame_labels import is_category
-from unreel.data.readers import check_extras, is_readable_name, open_source
+from unreel.data.readers import is_readable_name, open_source
 from unreel.data.readers.images import is_image_name
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
@@ -31,10 +31,9 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
         paths: files, folders (searched for readable files) and glob patterns.
 
     Raises:
-        ConfigError: a path does not exist or holds nothing readable, or reading it needs an extra.
+        ConfigError: a path does not exist or holds nothing readable.
     """
     files = find_files(paths, _learned_from_frame_folders(run))
-    check_extras(files)
     examples: list[Example] = []
     broken: dict[str, str] = {}
     for file in files:

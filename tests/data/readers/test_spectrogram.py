@@ -76,6 +76,25 @@ def test_frames_are_the_sums_of_the_docstring(config: SoundConfig) -> None:
         np.testing.assert_allclose(found[t].numpy(), expected, atol=2e-3)
 
 
+def test_the_numbers_of_librosa() -> None:
+    """librosa 0.11.0: power_to_db(feature.melspectrogram(..., n_fft=256, win_length=200, hop_length=80, n_mels=12,
+    fmin=50, fmax=3800, htk=True, norm=None, center=True, pad_mode="constant"), amin=1e-10, top_db=None)."""
+    golden = {
+        0: [14.242, 21.655, 15.448, 0.735, -6.053, -12.003, -19.372, -23.72, -11.3, 10.5, 10.85, -4.854],
+        1: [8.186, 25.351, 19.154, -18.387, -26.101, -31.995, -38.746, -41.965, -31.335, 13.718, 13.88, -25.303],
+        50: [-61.32, -56.698, -49.789, -36.626, 15.749, 25.876, 8.776, -43.174, -50.39, 13.721, 13.882, -51.694],
+        99: [-27.5, -26.739, -25.735, -24.503, -22.803, -20.265, -15.294, 24.274, 22.152, 13.716, 13.883, -19.831],
+    }
+    second = np.arange(8000) / 8000
+    sound = 0.3 * np.sin(2 * np.pi * (300 * second + 700 * second**2)) + 0.1 * np.sin(2 * np.pi * 2500 * second)
+    config = SoundConfig(sample_rate=8000, window=25.0, hop=10.0, mels=12, fmin=50.0, fmax=3800.0)
+    found = log_mel(torch.from_numpy(np.pad(sound, 128)).float(), config)
+    assert len(found) == config.frames(8000) == 101
+    for t, expected in golden.items():
+        # what is 80 dB below the tones is rounding of float32
+        np.testing.assert_allclose(found[t].numpy(), expected, atol=0.05 if t != 50 else 0.5)
+
+
 def test_silence_is_at_the_floor() -> None:
     assert (log_mel(torch.zeros(512), SoundConfig()) == -100).all()
     assert (energies(torch.tensor([-100.0, -100.0])) == 0).all()

@@ -5,12 +5,12 @@ What a reader has to know beside the path stands in `ReadConfig`; most know all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unreel.data.readers.arrays import ArraySource
-from unreel.data.readers.audio import SoundSource, is_sound_name, sound_library
+from unreel.data.readers.audio import SoundSource, is_sound_name
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
 from unreel.data.readers.source import Source
 from unreel.data.readers.spectrogram import SoundConfig
@@ -79,7 +79,6 @@ def open_source(path: str | Path, config: ReadConfig | None = None) -> Source:
 
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
-        ConfigError: reading such files needs an extra that is not installed.
     """
     if not is_text(path):
         # neither tables, JSON nor a terminal can say such a name again
@@ -104,16 +103,6 @@ def open_source(path: str | Path, config: ReadConfig | None = None) -> Source:
     if config is not None and is_sound_name(file):
         return SoundSource(file, config.sound)
     return READERS[file.suffix.lower()](file)
-
-
-def check_extras(paths: Iterable[str | Path]) -> None:
-    """Refuse files that only a missing extra could read, before work on them begins.
-
-    Raises:
-        ConfigError: names the extra.
-    """
-    if any(is_sound_name(path) for path in paths):
-        sound_library()
 
 
 def is_readable_name(path: str | Path) -> bool:

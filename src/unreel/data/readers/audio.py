@@ -1,14 +1,14 @@
 """Sound as a source: frames are those of a log-mel spectrogram (`spectrogram.py`), computed where they are asked for.
 
-libsndfile reads WAV, FLAC, Ogg (Vorbis, Opus) and MP3, through the package soundfile: it tells the number of samples
-and goes to any of them exactly; FFmpeg, which reads our videos, seeks by packets. Channels are averaged, another sample
-rate is brought to that of the settings, and samples from before the beginning and after the end are zeros. A frame is
-computed in a block of 64, always the same ones together, so that it has the same bits whatever else is read; of a long
-file only the stretch around the frames that are asked for is read.
+WAV, FLAC, Ogg (Vorbis, Opus) and MP3 are decoded by PyAV, which reads the videos too (`samples.py`). Channels are
+averaged, another sample rate is brought to that of the settings, and samples from before the beginning and after the
+end are zeros. A frame is computed in a block of 64, always the same ones together, so that it has the same bits
+whatever else is read. Of a long file only the stretch around the frames that are asked for is read, and of MP3 and Ogg
+also what comes before.
 
 A file without a sample is an error, as are samples that are no numbers, and a WAV or FLAC file that ends before the
-samples that its header promises. MP3 and Ogg promise nothing: what is there counts. Silence is -100 dB, and a single
-sample makes a frame.
+samples that its header promises. Of MP3 and Ogg what is there counts. Silence is -100 dB, and a single sample makes a
+frame.
 
 What this file is not: it augments nothing and normalises nothing.
 
@@ -17,11 +17,8 @@ Shape letters: S samples, T frames, M mels.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -29,9 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unreel.data.readers.resampling import Resampling
-from unreel.data.readers.source import Closing, check_indices, one_line
+from unreel.data.readers.samples import Samples
+from unreel.data.readers.source import Closing, check_indices
 from unreel.data.readers.spectrogram import SoundConfig, log_mel
-from unreel.errors import ConfigError, ReadError
+from unreel.errors import ReadError
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -57,27 +55,24 @@ class SoundSource(Closing):
         frame_shape: (M,).
 
     Raises:
-        ReadError: the file is no sound that can be read, or holds no sample, or not all that it promises.
-        ConfigError: soundfile is not installed.
+        ReadError: the file is no sound that can be read, or holds no sample.
     """
 
     def __init__(self, path: str | Path, config: SoundConfig | None = None) -> None:
         self._path = Path(path)
         self._config = config = config or SoundConfig()
-        library = sound_library()
+        self._samples = Samples(self._path)
         try:
-            self._file = library.SoundFile(str(path))
-        except (library.SoundFileError, OSError) as error:
-            raise ReadError(path, f"expected sound: {one_line(error)}") from error
-        try:
-            self._broken = (library.SoundFileError, OSError)
-            self._resampling = self._check()
-            length = self._resampling.length(self._file.frames)
-            self.times = torch.arange(config.frames(length), dtype=torch.float64) * config.hop_samples
-            self.times /= config.sample_rate
-        except ReadError:
-            self._file.close()
-            raise
+            self._resampling = Resampling(self._samples.rate, config.sample_rate)
+        except ValueError as error:
+            self._samples.close()
+            raise ReadError(path, f"{error}: bring the file to {config.sample_rate} Hz before") from error
+        count = config.frames(self._resampling.length(self._samples.length))
+        if count > MAX_FRAMES:
+            self._samples.close()
+            told = f"the header says {self._samples.length} samples"
+            raise ReadError(path, f"expected at most {MAX_FRAMES} frames, {told}")
+        self.times = torch.arange(count, dtype=torch.float64) * config.hop_samples / config.sample_rate
         self.frame_shape = (config.mels,)
         self._last: tuple[int, Tensor] | None = None
 
@@ -106,86 +101,36 @@ class SoundSource(Closing):
 
     def close(self) -> None:
         """Release the file."""
-        self._file.close()
+        self._samples.close()
         self._last = None
-
-    def _check(self) -> Resampling:
-        """What brings the file to the sample rate of the settings.
-
-        Raises:
-            ReadError: the header does not tell of sound that can be read.
-        """
-        file, config = self._file, self._config
-        if file.frames < 1:
-            raise ReadError(self._path, "expected at least one sample, got none")
-        if not file.seekable():
-            raise ReadError(self._path, "expected a file in which one can seek")
-        if self._path.suffix.lower() == ".wav" and (missing := _missing_bytes(self._path)):
-            raise ReadError(self._path, f"expected {missing} more bytes of samples: the file was cut off")
-        try:
-            resampling = Resampling(file.samplerate, config.sample_rate)
-        except ValueError as error:
-            raise ReadError(self._path, f"{error}: bring the file to {config.sample_rate} Hz before") from error
-        if config.frames(resampling.length(file.frames)) > MAX_FRAMES:
-            raise ReadError(self._path, f"expected at most {MAX_FRAMES} frames, the header says {file.frames} samples")
-        return resampling
 
     def _blocks(self, first: int, count: int) -> Iterator[Tensor]:
         """`count` blocks of frames from block `first` on, each (BLOCK, M); behind the last frame stands anything."""
         hop, fft = self._config.hop_samples, self._config.fft
         begin = first * BLOCK * hop - fft // 2
-        samples = torch.from_numpy(self._samples(begin, begin + (count * BLOCK - 1) * hop + fft)).float()
-        for block in range(count):
-            piece = samples[block * BLOCK * hop :][: (BLOCK - 1) * hop + fft]
+        samples = torch.from_numpy(self._stretch(begin, begin + (count * BLOCK - 1) * hop + fft)).float()
+        for block in range(first, first + count):
+            piece = samples[(block - first) * BLOCK * hop :][: (BLOCK - 1) * hop + fft]
             frames = log_mel(piece, self._config)
-            inside = frames[: len(self) - (first + block) * BLOCK]
-            if not inside.isfinite().all():
-                place = (first + block) * BLOCK + int((~inside.isfinite().all(1)).nonzero()[0])
-                raise ReadError(
-                    self._path, f"expected numbers as samples, got what is none near {self.times[place]:.3f} s"
-                )
+            finite = frames[: len(self) - block * BLOCK].isfinite().all(1)
+            if not finite.all():
+                seconds = self.times[block * BLOCK + int((~finite).nonzero()[0])]
+                raise ReadError(self._path, f"expected numbers as samples, got what is none near {seconds:.3f} s")
             yield frames
 
-    def _samples(self, begin: int, end: int) -> NDArray[np.float64]:
+    def _stretch(self, begin: int, end: int) -> NDArray[np.float64]:
         """The samples from `begin` to `end` at the sample rate of the settings, zeros beyond the ends of the file."""
         first, last = self._resampling.span(begin, end)
         samples = np.zeros(last - first)
-        inside = slice(max(first, 0), min(last, self._file.frames))
+        inside = slice(max(first, 0), min(last, self._samples.length))
         if inside.start < inside.stop:
-            samples[inside.start - first : inside.stop - first] = self._read(inside.start, inside.stop)
+            samples[inside.start - first : inside.stop - first] = self._samples.read(inside.start, inside.stop)
         return self._resampling.run(samples, begin, end)
-
-    def _read(self, begin: int, end: int) -> NDArray[np.float64]:
-        """The mean of the channels of the file's own samples from `begin` to `end`."""
-        if self._file.closed:
-            raise ReadError(self._path, "expected an open file, this one was closed")
-        try:
-            self._file.seek(begin)
-            samples = self._file.read(end - begin, dtype="float32", always_2d=True)
-        except self._broken as error:
-            raise ReadError(self._path, f"expected samples {begin} to {end}: {one_line(error)}") from error
-        if len(samples) < end - begin:
-            told = f"expected {self._file.frames} samples, got {begin + len(samples)}: the file was cut off"
-            raise ReadError(self._path, told)
-        return samples.mean(1, dtype=np.float64)
 
 
 def is_sound_name(path: str | Path) -> bool:
     """Whether a file of this name is read as sound."""
     return Path(path).suffix.lower() in SOUND_SUFFIXES
-
-
-def sound_library() -> ModuleType:
-    """The package soundfile.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError: there is no libsndfile for this machine in it
-        raise ConfigError("reading sound needs soundfile: pip install 'unreel[audio]'") from error
-    return soundfile
 
 
 def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -195,25 +140,3 @@ def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int]]:
         if place == len(blocks) or blocks[place] != blocks[place - 1] + 1 or place - begin == BLOCKS:
             yield blocks[begin], place - begin
             begin = place
-
-
-def _missing_bytes(path: Path) -> int:
-    """How many bytes of samples a WAV file promises and does not hold; libsndfile would make it a shorter sound."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return 0
-        file.seek(12)
-        size = _find_data(file)
-        held = path.stat().st_size - file.tell()
-    # who writes into a pipe cannot know the size, and writes 0 or the largest there is
-    return max(0, size - held) if size < 2**31 else 0
-
-
-def _find_data(file: BinaryIO) -> int:
-    """Size of the chunk `data`, at whose beginning the file then stands; 0 where there is none."""
-    while len(header := file.read(8)) == 8:
-        name, size = struct.unpack("<4sI", header)
-        if name == b"data":
-            return size
-        file.seek(size + size % 2, 1)
-    return 0
