@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def heard(path: Path, epochs: int = 8, model: CRDNNConfig | None = None, **data:
 def chirps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_chirps(tmp_path_factory.mktemp("sound") / "chirps")
     (folder / "rising" / "broken.mp3").write_bytes(b"no sound")
-    write_sound(folder / "falling" / "empty.wav", np.zeros(0), RATE)
+    with wave.open(str(folder / "falling" / "empty.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
     return folder
 
 
@@ -82,7 +84,7 @@ def test_chirps_are_told_apart(run: Run) -> None:
     with (run.folder / "left_out.csv").open(newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
     assert reasons.keys() == {"rising/broken.mp3", "falling/empty.wav"}
-    assert "at least one sample" in reasons["falling/empty.wav"]
+    assert "expected" in reasons["falling/empty.wav"]
 
 
 def test_the_report_shows_spectrograms(run: Run) -> None:
