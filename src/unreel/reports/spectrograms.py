@@ -47,5 +47,5 @@ def read_spectrogram(
         chosen = inside[np.unique(np.linspace(0, len(inside) - 1, COLUMNS).round().astype(int))]
         decibels = source.read(chosen.tolist()).numpy()
     shown = 1 + (decibels - decibels.max()).clip(-_DECIBELS, 0) / _DECIBELS
-    pixels = matplotlib.colormaps[_COLORS](shown.T[::-1], bytes=True)[..., :3]
-    return pixels, (float(times[chosen[0]]), float(times[chosen[-1]]))
+    colored = np.asarray(matplotlib.colormaps[_COLORS](shown.T[::-1], bytes=True))
+    return colored[..., :3], (float(times[chosen[0]]), float(times[chosen[-1]]))
