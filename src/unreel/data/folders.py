@@ -94,7 +94,7 @@ def from_folders(root: str | Path) -> Manifest:
 
 def _of_files(root: Path, files: Sequence[PurePosixPath]) -> Manifest:
     """Every readable file as a clip of which nothing is said."""
-    clips = sorted(file for file in files if is_readable_name(file))
+    clips = sorted(file for file in files if is_readable_name(str(file)))
     if not clips:
         raise ManifestError(f"{root}: expected files that can be read as clips, found none among {len(files)}")
     return Manifest(root, tuple(Example(path=clip.as_posix()) for clip in clips))

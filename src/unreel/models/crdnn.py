@@ -217,10 +217,7 @@ class CRDNN(nn.Module):
         heard = lengths
         if self.time_pool is not None:
             x, heard = self.time_pool(x, lengths)
-        features = x.flatten(2)
-        recurrent: tuple[Tensor, ...] = ()
-        if self.recurrence is not None:
-            features, recurrent = self.recurrence(features, heard, before[-2])
+        features, recurrent = self._carry(x.flatten(2), heard, before[-2])
         if self.pool is None:
             return self._of_frames(features, lengths, frames.shape[1]), (*after, recurrent, ())
         if self.pool.kind == "last" and self.recurrence is not None and self.recurrence.directions == 2:
@@ -237,6 +234,12 @@ class CRDNN(nn.Module):
         self._check_causal()
         outputs, after = self(frame.unsqueeze(1), None, state)
         return (outputs if self.readout == "clip" else outputs[:, 0]), after
+
+    def _carry(
+        self, features: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Features (N, T', D) of the recurrence and its state, or what it was given where there is none."""
+        return (features, ()) if self.recurrence is None else self.recurrence(features, lengths, state)
 
     def _of_frames(self, features: Tensor, lengths: Tensor | None, t: int) -> Tensor:
         """Answers (N, T, K) from features (N, T', D)."""

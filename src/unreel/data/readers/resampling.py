@@ -59,7 +59,8 @@ class Resampling:
         first = self.span(begin, end)[0]
         # the filter's middle stands `reach` behind its beginning
         skipped = begin - first // self._down * self._up + self._reach // self._down
-        return upfirdn(self._filter, samples, self._up, self._down)[skipped : skipped + end - begin]
+        found = np.asarray(upfirdn(self._filter, samples, self._up, self._down), dtype=np.float64)
+        return found[skipped : skipped + end - begin]
 
 
 def _taps(most: int) -> int:
@@ -73,6 +74,8 @@ def _filter(up: int, down: int) -> NDArray[np.float64]:
     most = max(up, down)
     if most == 1:
         return np.ones(1)
-    taps, beta = kaiserord(_DECIBELS, _TRANSITION / most)
-    reach = math.ceil(taps / 2 / down) * down
-    return up * firwin(2 * reach + 1, (1 - _TRANSITION / 2) / most, window=("kaiser", beta))
+    length, beta = kaiserord(_DECIBELS, _TRANSITION / most)
+    reach = math.ceil(length / 2 / down) * down
+    window = ("kaiser", beta)
+    taps = firwin(2 * reach + 1, (1 - _TRANSITION / 2) / most, window=window)  # type: ignore[arg-type] (a pair it may be)
+    return up * np.asarray(taps, dtype=np.float64)

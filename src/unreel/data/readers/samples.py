@@ -119,7 +119,7 @@ class Samples:
             told = f"the {container.format.name} file holds none that can be decoded"
             container.close()
             raise ReadError(self._path, f"expected sound, {told}")
-        streams[0].thread_count = 1
+        streams[0].codec_context.thread_count = 1
         return container, streams[0]
 
     def _told(self) -> int:
