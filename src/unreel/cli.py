@@ -51,6 +51,7 @@ SHORT_FLAGS = {
     "--frames": "--data.sampling.frames",
     "--size": "--data.preprocess.size",
     "--group-from": "--data.manifest.group_from",
+    "--pattern": "--data.manifest.pattern",
     "--label-column": "--data.manifest.label_column",
     "--text-column": "--data.manifest.text_column",
     "--group-column": "--data.manifest.group_column",
@@ -95,13 +96,14 @@ def scan(arguments: Sequence[str], console: Console) -> None:
     )
     parser.add_class_arguments(data.ManifestConfig, "manifest")
     parser.add_class_arguments(data.TextConfig, "text")
+    parser.add_class_arguments(data.SoundConfig, "sound")
     parser.add_argument("DATA", type=str, help="a folder of class folders, a zip of them, or a table")
     parser.add_argument("--workers", type=int, default=2, help="processes that open clips")
     parser.add_argument("--json", type=str | None, default=None, help="also write the report to this file")
     parser.add_argument("--plot", type=str | None, default=None, help="also write the plots to this PNG file")
     values = parser.instantiate(parser.parse_args(arguments))
     manifest = data.load(values.DATA, values.manifest)
-    report = data.scan(manifest, values.workers, console, reading=data.Reading(values.text))
+    report = data.scan(manifest, values.workers, console, reading=data.Reading(values.text, sound=values.sound))
     for table in report.tables():
         Console().print(table)
     if values.json:
@@ -189,7 +191,7 @@ def predict(arguments: Sequence[str], console: Console) -> None:
                 films.setdefault(row["file"], []).append(row)
     if drawn:
         for name, rows in zip(_distinct_names(films), films.values(), strict=True):
-            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path()))
+            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path(), run.reading))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
 

@@ -19,12 +19,14 @@ from rich.console import Console
 from unreel import reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Manifest, Reading, SamplingConfig, Splits, at_once, scan, split
+from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
+from unreel.models import CRDNNConfig
 from unreel.runs import Run, load_manifest, load_run_config, with_vocabulary, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
@@ -69,12 +71,15 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
-    Texts are read whole, unless another sampling was asked for. `tag` says one of all labels of each frame. Where the
-    data names heads, or where two labels hold at once, it becomes `multitag`, which says of each label whether it
-    holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
+    which says of each label whether it holds; the console tells why.
     """
     manifest = load_manifest(config)
-    if config.data.sampling == SamplingConfig() and all(reads_text(example.path) for example in manifest.examples):
+    whole = isinstance(config.model, CRDNNConfig) or all(
+        reads_text(example.path) or is_sound_name(example.path) for example in manifest.examples
+    )
+    if whole and config.data.sampling == SamplingConfig():
         config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
     if config.task != "tag":
         return config
@@ -107,7 +112,7 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, config.data.workers, console, reading=Reading(config.data.text))
+        report = scan(manifest, config.data.workers, console, reading=config.data.reading)
         write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
@@ -122,7 +127,7 @@ def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[
     labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
     data = config.data
     clips = ClipDataset(
-        manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=Reading(data.text)
+        manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=data.reading
     )
     for index in range(len(clips)):
         clip = clips[0, index]

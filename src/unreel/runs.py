@@ -110,7 +110,7 @@ class Run:
     @property
     def reading(self) -> Reading:
         """What readers must know besides the file."""
-        return Reading(self.config.data.text, self.vocabulary)
+        return replace(self.config.data.reading, vocabulary=self.vocabulary)
 
     @property
     def root(self) -> Path:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.export import Dim, export
 
-from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, TextRNNConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, CRDNNConfig, EncoderConfig, TextRNNConfig
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 IMAGE, VECTOR, TOKEN = (2, 8, 8), (5,), ()
@@ -77,11 +77,30 @@ CASES = {
         TOKEN,
     ),
     "bag_of_words": ("text_rnn", WORDS.control(), TOKEN),
+    "crdnn": (
+        "crdnn",
+        CRDNNConfig(channels=(4, 3), pools=(2, 2), hidden_size=6, dense=(8,), norm_frames=3, pool="last"),
+        VECTOR,
+    ),
+    "crdnn_causal": (
+        "crdnn",
+        CRDNNConfig(
+            channels=(4,), pools=(2,), kernel_size=(2, 3), recurrence="lstm", hidden_size=6, num_layers=2, causal=True
+        ),
+        VECTOR,
+    ),
+    "crdnn_time_pool": (
+        "crdnn",
+        CRDNNConfig(channels=(4,), pools=(3,), time_pool=2, hidden_size=6, dense=(), pool="attention", dropout=0.0),
+        VECTOR,
+    ),
+    "crdnn_control": ("crdnn", CRDNNConfig(channels=(4, 3), pools=(2, 2), dense=(8,)).control(), VECTOR),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
-DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "text_dropout"}
+CRDNNS = {"crdnn", "crdnn_causal", "crdnn_time_pool", "crdnn_control"}
+DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "text_dropout", *CRDNNS}
 # Dropout that is drawn for each frame is drawn for padding too.
-DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "text_dropout"}
+DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "text_dropout", "crdnn_causal"}
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])

@@ -17,6 +17,8 @@ from unreel.data.readers import READERS, Reading, is_readable_name, open_source
 from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ReadError
 
+from sounds import write_sound  # isort: skip
+
 T, H, W = 12, 34, 50
 
 
@@ -276,3 +278,48 @@ def test_readable_names() -> None:
     assert all(is_readable_name(f"a{suffix.upper()}") for suffix in READERS)
     assert is_readable_name("a.zip!b/c.png")
     assert not any(is_readable_name(name) for name in ("a.txt", "mp4", "a.zip!b/c.txt", ".hidden.png", "a.zip!b/"))
+
+
+SOUNDS = {
+    "16.wav": ("pcm_s16le", "s16"),
+    "24.wav": ("pcm_s24le", "s32"),
+    "float.wav": ("pcm_f32le", "flt"),
+    "double.wav": ("pcm_f64le", "dbl"),
+    "16.flac": ("flac", "s16"),
+    "24.flac": ("flac", "s32"),
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_every_lossless_format_of_sound_gives_the_same_frames(tmp_path: Path, name: str) -> None:
+    samples = np.random.default_rng(0).integers(-20000, 20000, 22050)
+    write_sound(tmp_path / "first.wav", samples, 22050)
+    write_sound(tmp_path / name, samples, 22050, *SOUNDS[name])
+    with open_source(tmp_path / "first.wav") as first, open_source(tmp_path / name) as source:
+        assert len(source) == len(first) == 101
+        assert torch.equal(source.times, first.times)
+        assert source.times.dtype == torch.float64
+        whole = source.read(range(101))
+        assert torch.equal(whole, first.read(range(101)))
+        assert whole.shape[1:] == source.frame_shape
+        for indices in ([100], [7, 0, 7, 3], [], [70, 5]):
+            assert torch.equal(source.read(indices), whole[indices])
+        for outside in (-1, 101):
+            with pytest.raises(IndexError, match="0 to 100"):
+                source.read([outside])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_handles_of_sound_are_released(tmp_path: Path, suffix: str) -> None:
+    path = write_sound(tmp_path / f"a.{suffix}", 0.1 * np.ones(48000), 24000)
+    before = open_files()
+    source = open_source(path)
+    source.read([100, 0])
+    source.close()
+    source.close()
+    del source
+    with pytest.raises(IndexError), open_source(path) as source:
+        source.read([10**6])
+    del source
+    assert open_files() == before

@@ -18,10 +18,12 @@ from unreel.data.manifest import (
     write_manifest,
 )
 from unreel.data.readers import Reading
+from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, windows
 from unreel.data.scanning import scan
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.texts import learn_vocabulary
 from unreel.data.tokens import TextConfig, Vocabulary, tokenise
@@ -46,6 +48,8 @@ __all__ = [
     "Reading",
     "SamplingConfig",
     "Segment",
+    "SoundAugmentConfig",
+    "SoundConfig",
     "SplitConfig",
     "Splits",
     "TextConfig",

@@ -28,8 +28,10 @@ from unreel.data.cache import FrameCache
 from unreel.data.films import Film
 from unreel.data.manifest import Example
 from unreel.data.readers import Reading, open_source
+from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.data.sampling import SamplingConfig, choose, within
+from unreel.data.sound_transforms import augment_sound, shift_sound
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.errors import ReadError
 
@@ -94,7 +96,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         self.memory = memory
         self.frame_shape = None if frame_shape is None else tuple(frame_shape)
         self.frame_dtype = frame_dtype
-        self.reading = reading
+        self.reading = reading or Reading()
         self._kept: dict[int, tuple[NDArray[np.generic], Tensor]] = {}
 
     def __len__(self) -> int:
@@ -108,8 +110,9 @@ class ClipDataset(Dataset[Clip | Broken]):
             self._check_fit(example, frames)
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
+        frames, heard = self._shift(epoch, example, frames, times)
         frames = self._change(epoch, example, frames)
-        targets = {} if self.encode_targets is None else self.encode_targets(example, times)
+        targets = {} if self.encode_targets is None else self.encode_targets(example, heard)
         return Clip(frames=frames, times=times, key=example.key, targets=targets)
 
     def open(self, epoch: int, index: int, chunk: int) -> Film | Broken:
@@ -164,7 +167,16 @@ class ClipDataset(Dataset[Clip | Broken]):
         """What is random in training; the seed alone decides, so that all parts of a clip are changed alike."""
         if not self.training or self.augment is None:
             return frames
-        return augment(frames, self.augment, self._seed("augment", epoch, example))
+        seed = self._seed("augment", epoch, example)
+        if is_sound_name(example.path):
+            return augment_sound(frames, self.augment.sound, self.reading.sound, seed)
+        return augment(frames, self.augment, seed)
+
+    def _shift(self, epoch: int, example: Example, frames: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """A clip of sound as if it had begun at another time, and when in its source each of its frames was heard."""
+        if not self.training or self.augment is None or not is_sound_name(example.path):
+            return frames, times
+        return shift_sound(frames, times, self.augment.sound, self._seed("shift", epoch, example))
 
     def _frames(self, epoch: int, index: int, example: Example) -> tuple[Tensor, Tensor]:
         """The chosen frames (T, *frame), preprocessed, and their times."""

@@ -23,8 +23,11 @@ from pathlib import Path, PurePosixPath
 
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.names import named, says_labels
+from unreel.data.readers import is_readable_name
 from unreel.data.readers.conll import is_conll
 from unreel.data.readers.images import is_image_name
+from unreel.data.readers.text import reads_text
 from unreel.data.texts import conll_examples, text_manifest
 from unreel.errors import ManifestError
 
@@ -41,13 +44,18 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     Args:
         path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
             labels of their frames beside them; or a file, or a folder of files, of many texts; or a folder or zip of
-            class folders.
-        config: names of columns, and the pattern of groups.
+            class folders; or a folder of files whose names tell their labels, by `config.pattern`.
+        config: names of columns, and what stands in names of files.
 
     Raises:
         ManifestError: nothing is there, or it cannot be understood as one of these.
     """
     path, config = Path(path), config or ManifestConfig()
+    return named(_load(path, config), config.pattern)
+
+
+def _load(path: Path, config: ManifestConfig) -> Manifest:
+    """What `path` says by itself."""
     if path.is_dir():
         tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
         if len(tables) > 1:
@@ -55,6 +63,8 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
         if tables:
             return read_manifest(tables[0], config)
         files = _files(path)
+        if says_labels(config.pattern):
+            return grouped_by_path(_of_files(path, files), config.group_from)
         found = labelled_beside(path, files) or text_manifest(path, files)
         if found is not None:
             return grouped_by_path(found, config.group_from)
@@ -90,6 +100,15 @@ def from_folders(root: str | Path) -> Manifest:
     examples = _examples(root, [file.relative_to(wrapper) for file in files])
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
+
+
+def _of_files(root: Path, files: Sequence[PurePosixPath]) -> Manifest:
+    """Every readable file as a clip of which nothing is said; texts where there is nothing else."""
+    clips = sorted(file for file in files if is_readable_name(str(file)))
+    clips = clips or sorted(file for file in files if reads_text(str(file)))
+    if not clips:
+        raise ManifestError(f"{root}: expected files that can be read as clips, found none among {len(files)}")
+    return Manifest(root, tuple(Example(path=clip.as_posix()) for clip in clips))
 
 
 def _files(root: Path) -> list[PurePosixPath]:
@@ -138,7 +157,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
     if len(classes) == 1:
-        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=4)
+        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=5)
     return tuple(
         Example(
             path=clip.as_posix(),

@@ -36,6 +36,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """How a side of the split may be written, and what it is called here."""
+NAMED_GROUPS = ("label", "group", "split", "train", "val", "test")
+"""What a regular expression may find in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -136,21 +138,35 @@ class ManifestConfig:
         text_column: the column that holds texts, of a table that has no column `path`.
         group_from: a regular expression searched in each path; its first group (the whole match where it has none)
             is the clip's group, in place of the column. For instance `(g\\d\\d)`.
+        pattern: a regular expression searched in each path, whose groups named `label`, `group`, `split`, or `train`,
+            `val`, `test`, say what the name of a file tells of it, in place of folders and columns. For instance
+            `(?P<label>\\d)_(?P<group>[a-z]+)_`.
     """
 
     label_column: str = "label"
     group_column: str = "group"
     text_column: str = "text"
     group_from: str | None = None
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
-        if self.group_from is not None:
+        for name in ("group_from", "pattern"):
             try:
-                re.compile(self.group_from)
+                re.compile(getattr(self, name) or "")
             except re.error as error:
                 raise ConfigError(
-                    f"group_from must be a regular expression, {self.group_from!r} is none: {error}"
+                    f"{name} must be a regular expression, {getattr(self, name)!r} is none: {error}"
                 ) from None
+        if self.pattern is None:
+            return
+        found = re.compile(self.pattern).groupindex.keys()
+        if not found or found - set(NAMED_GROUPS):
+            raise ConfigError(
+                f"pattern must have groups named as some of {', '.join(NAMED_GROUPS)}, such as (?P<label>\\w+), "
+                f"{self.pattern!r} has {', '.join(found) or 'none'}"
+            )
+        if "group" in found and self.group_from is not None:
+            raise ConfigError("pattern and group_from both say the group: leave one of them out")
 
 
 def labels_of(example: Example) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def scan(
     seen: dict[str, _Seen] = {}
     with _progress(console) as progress:
         task = progress.add_task("looking at files", total=len(paths))
-        for number, found in isolated(partial(_look, manifest.root), files, max(1, workers), seconds):
+        for number, found in isolated(partial(_look, manifest.root, reading), files, max(1, workers), seconds):
             lost = isinstance(found, Lost)
             seen[files[number]] = _Seen(FileReport(files[number], reason=found.reason), None) if lost else found
             progress.advance(task)
@@ -86,10 +86,10 @@ def scan(
     )
 
 
-def _look(root: Path, path: str) -> _Seen:
+def _look(root: Path, reading: Reading | None, path: str) -> _Seen:
     """What one file holds. Runs in a process of its own."""
     try:
-        with open_source(root / path) as source:
+        with open_source(root / path, reading) as source:
             count = len(source)
             if count == 0:
                 raise ReadError(path, "expected at least one frame, found none")

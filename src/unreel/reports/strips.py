@@ -122,7 +122,9 @@ def _strip(results: Results, row: Mapping[str, Any]) -> Strip:
         truth=truth,
         said=said,
         score=score,
-        pictures=Pictures() if words else pictures(results.data_root, str(row.get("file", "")), start, end),
+        pictures=Pictures()
+        if words
+        else pictures(results.data_root, str(row.get("file", "")), start, end, reading=results.reading),
         words=words,
     )
 

@@ -67,7 +67,11 @@ def timelines(results: Results) -> Timelines | None:
 
 def _shown(results: Results, films: Sequence[Film]) -> tuple[Shown, ...]:
     return tuple(
-        Shown(film.file, f"F1 of frames {100 * _agreement(film):.0f} %", svg(draw(film, results.data_root), film.file))
+        Shown(
+            film.file,
+            f"F1 of frames {100 * _agreement(film):.0f} %",
+            svg(draw(film, results.data_root, reading=results.reading), film.file),
+        )
         for film in films
     )
 

@@ -61,7 +61,7 @@ class FeatureCache:
         """
         always_same = not dataset.sampling.draws
         taken = dataset.sampling if always_same else SamplingConfig("all")
-        cache = FrameCache(self.folder / self._name(taken))
+        cache = FrameCache(self.folder / self._name(taken), dataset.reading)
         missing = [
             example
             for example in dataset.examples

@@ -168,7 +168,7 @@ def build_dataset(run: Run, task: Task, splits: Splits, side: str) -> ClipDatase
         encode_targets=task.encode,
         seed=run.config.seed,
         training=side == "train",
-        cache=FrameCache(cache_folder(run) / "frames") if data.cache == "disk" else None,
+        cache=FrameCache(cache_folder(run) / "frames", run.reading) if data.cache == "disk" else None,
         memory=data.cache == "memory",
         frame_shape=run.frame_shape,
         reading=run.reading,
