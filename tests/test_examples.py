@@ -47,7 +47,7 @@ def test_every_flag_and_verb_in_the_docs_exists(page: str) -> None:
     known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     known |= {*SHORT_FLAGS, "--out", "--resume", "--print_config", "--plot", "--json", "--rows", "--timelines"}
     known |= {"--split", "--target", "--method"}
-    known |= {"--help"}
+    known |= {"--help", "--text"}
     said = set(
         re.findall(r"(?<![\w-])--[a-z][\w.-]*", "\n".join(re.findall(r"unreel [^\n`]*|\| `--[^|]*|`--[^`]*`", text)))
     )

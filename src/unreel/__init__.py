@@ -23,6 +23,7 @@ from unreel.data import ManifestConfig as ManifestConfig
 from unreel.data import PreprocessConfig as PreprocessConfig
 from unreel.data import SamplingConfig as SamplingConfig
 from unreel.data import SplitConfig as SplitConfig
+from unreel.data import TextConfig as TextConfig
 from unreel.data import scan as scan
 from unreel.errors import UnreelError as UnreelError
 from unreel.experiment import fit as fit
@@ -31,11 +32,14 @@ from unreel.inference import Explanation as Explanation
 from unreel.inference import evaluate as evaluate
 from unreel.inference import explain as explain
 from unreel.inference import predict as predict
+from unreel.inference import predict_texts as predict_texts
 from unreel.models import CNNRNN as CNNRNN
 from unreel.models import CNNRNNConfig as CNNRNNConfig
 from unreel.models import ConvLSTMTagger as ConvLSTMTagger
 from unreel.models import ConvLSTMTaggerConfig as ConvLSTMTaggerConfig
 from unreel.models import EncoderConfig as EncoderConfig
+from unreel.models import TextRNN as TextRNN
+from unreel.models import TextRNNConfig as TextRNNConfig
 from unreel.runs import Run as Run
 from unreel.tasks import OptimConfig as OptimConfig
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,7 +26,7 @@ from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser
-from unreel.runs import Run, build_model, load_manifest
+from unreel.runs import Run, build_model, load_manifest, with_vocabulary
 from unreel.training import StoppedError
 
 USAGE = """\
@@ -51,7 +52,9 @@ SHORT_FLAGS = {
     "--frames": "--data.sampling.frames",
     "--size": "--data.preprocess.size",
     "--group-from": "--data.manifest.group_from",
+    "--pattern": "--data.manifest.pattern",
     "--label-column": "--data.manifest.label_column",
+    "--text-column": "--data.manifest.text_column",
     "--group-column": "--data.manifest.group_column",
     "--folds": "--data.split.folds",
     "--lr": "--optim.lr",
@@ -93,12 +96,15 @@ def scan(arguments: Sequence[str], console: Console) -> None:
         "scan", "Counts per class, lengths, sizes, frame rates, unreadable files, duplicates.", TABLE_FLAGS
     )
     parser.add_class_arguments(data.ManifestConfig, "manifest")
+    parser.add_class_arguments(data.TextConfig, "text")
+    parser.add_class_arguments(data.SoundConfig, "sound")
     parser.add_argument("DATA", type=str, help="a folder of class folders, a zip of them, or a table")
     parser.add_argument("--workers", type=int, default=2, help="processes that open clips")
     parser.add_argument("--json", type=str | None, default=None, help="also write the report to this file")
     parser.add_argument("--plot", type=str | None, default=None, help="also write the plots to this PNG file")
     values = parser.instantiate(parser.parse_args(arguments))
-    report = data.scan(data.load(values.DATA, values.manifest), workers=values.workers, console=console)
+    manifest = data.load(values.DATA, values.manifest)
+    report = data.scan(manifest, values.workers, console, reading=data.Reading(values.text, sound=values.sound))
     for table in report.tables():
         Console().print(table)
     if values.json:
@@ -160,7 +166,8 @@ def predict(arguments: Sequence[str], console: Console) -> None:
     """Print rows."""
     parser = _parser("predict", "One JSON row a clip: file, seconds, labels, scores; or file and error.")
     parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
-    parser.add_argument("PATHS", type=str, nargs="+", help="files, folders, patterns")
+    parser.add_argument("PATHS", type=str, nargs="*", default=[], help="files, folders, patterns")
+    parser.add_argument("--text", type=str | None, default=None, help="a text in place of PATHS")
     parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
     parser.add_argument(
         "--timelines",
@@ -169,20 +176,23 @@ def predict(arguments: Sequence[str], console: Console) -> None:
         help="labels of frames: draw each film as a PNG into this folder; beside --out by default",
     )
     values = parser.parse_args(arguments)
+    if not values.PATHS and values.text is None:
+        raise ConfigError("expected PATHS, files or folders to predict on: unreel predict RUN PATHS...")
     broken = 0
     run = Run.load(values.RUN)
+    rows_of_text = [] if values.text is None else inference.predict_texts(run, [values.text])
     target = values.out and Path(values.out)
     drawn = _timelines_folder(run, target, values.timelines)
     films: dict[str, list[Mapping[str, object]]] = {}
     with target.open("w", encoding="utf-8", errors="backslashreplace") if target else nullcontext(sys.stdout) as file:
-        for row in inference.predict(run, values.PATHS):
+        for row in chain(rows_of_text, inference.predict(run, values.PATHS) if values.PATHS else ()):
             broken += "error" in row
             print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
-            if drawn and "error" not in row:
+            if drawn and "file" in row and "error" not in row:
                 films.setdefault(row["file"], []).append(row)
     if drawn:
         for name, rows in zip(_distinct_names(films), films.values(), strict=True):
-            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path()))
+            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path(), run.reading))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
 
@@ -195,7 +205,8 @@ def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path 
                 f"--timelines draws labels of frames ({', '.join(reports.FRAME_TASKS)}), this run has none"
             )
         return None
-    folder = Path(asked) if asked else target.with_suffix(".timelines") if target else None
+    beside = target.with_suffix(".timelines") if target and not run.is_text else None  # texts are short, and many
+    folder = Path(asked) if asked else beside
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -245,7 +256,10 @@ def summary(arguments: Sequence[str], console: Console) -> None:
     parser = _config_parser("summary", arguments, "unreel summary DATA [settings]")
     values = parser.parse_args(arguments)
     config = _with_data(_configuration(parser, values))
-    labels, frame_shape = experiment.look(config, load_manifest(config))
+    manifest = load_manifest(config)
+    labels, frame_shape = experiment.look(config, manifest)
+    if frame_shape == ():
+        config, _ = with_vocabulary(config, manifest.examples, manifest.root)
     print(summarize(build_model(config, labels, frame_shape), frame_shape, config.data.sampling.frames))
 
 

@@ -16,9 +16,18 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import Namespace
 
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import (
+    AugmentConfig,
+    ManifestConfig,
+    PreprocessConfig,
+    Reading,
+    SamplingConfig,
+    SoundConfig,
+    SplitConfig,
+    TextConfig,
+)
 from unreel.errors import ConfigError
-from unreel.models import MODELS, CNNRNNConfig, ModelConfig
+from unreel.models import MODELS, CNNRNNConfig, CRDNNConfig, ModelConfig
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
@@ -29,12 +38,14 @@ class DataConfig:
     """Where the clips are and how they become tensors.
 
     Args:
-        path: a folder of class folders, a zip of them, or a table (CSV, JSONL).
+        path: a folder of class folders, a zip of them, a table (CSV, JSONL), or files of sentences.
         manifest: how a table or path is read.
         split: how clips are divided into training, validation and test.
-        sampling: which frames of a clip are taken.
-        preprocess: what is done to every frame, in training and ever after.
+        sampling: which frames of a clip are taken; of a text or a sound all of them, where nothing else is said here.
+        sound: how sound becomes frames, in training and ever after.
+        preprocess: what is done to every image, in training and ever after.
         augment: what is done to training clips only.
+        text: how texts are read.
         balance: `sampler` draws rare classes more often, `loss` gives them more weight.
         batch_size: clips a step and device.
         workers: processes that read clips; results do not depend on it.
@@ -46,8 +57,10 @@ class DataConfig:
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sound: SoundConfig = field(default_factory=SoundConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     balance: Literal["none", "sampler", "loss"] = "none"
     batch_size: int = 16
     workers: int = 2
@@ -57,6 +70,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError(f"batch_size must be ≥ 1 and workers ≥ 0, got {self.batch_size} and {self.workers}")
+
+    @property
+    def reading(self) -> Reading:
+        """What readers must know besides the file, as far as it is known before training."""
+        return Reading(text=self.text, sound=self.sound)
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,13 @@ class RunConfig:
         _check_model(self.model.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+        sampling = self.data.sampling
+        neighbours = sampling.policy in ("all", "window") or sampling == SamplingConfig()  # left open: all of them
+        if isinstance(self.model, CRDNNConfig) and not neighbours:
+            raise ConfigError(
+                "the model crdnn hears how neighbouring frames differ, so it needs them side by side: set "
+                f"data.sampling.policy all, or window; got {sampling.policy}"
+            )
         if self.training.through_time != "whole":
             self._check_through_time()
 
@@ -147,9 +172,8 @@ class RunConfig:
             f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
                 TASKS[self.task].readout != "frame"
             ),
-            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
-                not self.model.causal
-            ),
+            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false, of crdnn "
+            "model.causal true": not self.model.causal,
             f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, "
             f"got {training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
             f"data.sampling takes {data.sampling.frames} frames of a clip, which is no more than a chunk; set "

@@ -20,11 +20,14 @@ from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
 from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data.readers.audio import is_sound_name
+from unreel.data.readers.text import reads_text
 from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
-from unreel.runs import Run, load_manifest, load_run_config, write_whole
+from unreel.models import CRDNNConfig
+from unreel.runs import Run, load_manifest, load_run_config, with_vocabulary, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
 
@@ -68,14 +71,20 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 
 
 def settled(config: RunConfig, console: Console) -> RunConfig:
-    """The configuration whose task is the one that the labels of frames ask for: tag, or multitag.
+    """The configuration that the data asks for where it leaves that open.
 
-    `tag` says one of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes
-    `multitag`, which says of each label whether it holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
+    which says of each label whether it holds; the console tells why.
     """
+    manifest = load_manifest(config)
+    whole = isinstance(config.model, CRDNNConfig) or all(
+        reads_text(example.path) or is_sound_name(example.path) for example in manifest.examples
+    )
+    if whole and config.data.sampling == SamplingConfig():
+        config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
     if config.task != "tag":
         return config
-    manifest = load_manifest(config)
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
     why = why or at_once(manifest.examples)
     if not why:
@@ -105,7 +114,7 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, workers=config.data.workers, console=console)
+        report = scan(manifest, config.data.workers, console, reading=config.data.reading)
         write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
@@ -116,10 +125,12 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
 
 
 def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,)."""
+    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts."""
     labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
     data = config.data
-    clips = ClipDataset(manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess)
+    clips = ClipDataset(
+        manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=data.reading
+    )
     for index in range(len(clips)):
         clip = clips[0, index]
         if isinstance(clip, Clip):
@@ -219,7 +230,11 @@ def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, 
         run = Run.load(folder)
         splits = run.splits()
     else:
-        run = Run.create(folder, config, *look(config, manifest))
+        labels, frame_shape = look(config, manifest)
+        vocabulary = None
+        if frame_shape == ():
+            config, vocabulary = with_vocabulary(config, splits.train, manifest.root)
+        run = Run.create(folder, config, labels, frame_shape, vocabulary)
         run.write_splits(manifest, splits)
     return run, training.fit(run, splits, console, resume=True)
 
@@ -238,7 +253,7 @@ def _controls(run: Run, control: Run | None, splits: Splits, measured: Evaluatio
     name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
     found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
-        found["per_frame_cnn"] = evaluate(control)
+        found["bag_of_words" if run.is_text else "per_frame_cnn"] = evaluate(control)
     by_class = {name: one.per_class for name, one in found.items() if one.per_class is not None}
     return {"controls": {name: one.to_json()["test"] for name, one in found.items()}, "controls_per_class": by_class}
 

@@ -10,10 +10,11 @@ from torch.export import Dim, export
 
 from unreel.clip import ClipBatch
 from unreel.inference.heat import find_heat
-from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import MODELS, CNNRNNConfig, ConvLSTMTaggerConfig, CRDNNConfig, EncoderConfig, TextRNNConfig
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
-IMAGE, VECTOR = (2, 8, 8), (5,)
+IMAGE, VECTOR, TOKEN = (2, 8, 8), (5,), ()
+WORDS = TextRNNConfig(vocabulary=9, embedding_size=6, channels=5, hidden_size=6, dropout=0.0, embedding_dropout=0.0)
 T, K = 5, 3
 
 # name: (model, config, frame shape)
@@ -64,11 +65,44 @@ CASES = {
         IMAGE,
     ),
     "vectors": ("cnn_rnn", CNNRNNConfig(encoder=EncoderConfig("identity"), input="both", hidden_size=6), VECTOR),
+    "c_lstm": ("text_rnn", dataclasses.replace(WORDS, widths=(3, 2), pool="last"), TOKEN),
+    "c_lstm_causal": (
+        "text_rnn",
+        dataclasses.replace(WORDS, widths=(3, 2), padding="causal", recurrence="gru", pool="attention"),
+        TOKEN,
+    ),
+    "text_lstm_both_ways": ("text_rnn", dataclasses.replace(WORDS, widths=(), bidirectional=True, pool="last"), TOKEN),
+    "text_cnn": ("text_rnn", dataclasses.replace(WORDS, widths=(3, 4, 5), recurrence="none"), TOKEN),
+    "text_dropout": (
+        "text_rnn",
+        dataclasses.replace(WORDS, num_layers=2, dropout=0.1, embedding_dropout=0.1, word_dropout=0.1),
+        TOKEN,
+    ),
+    "bag_of_words": ("text_rnn", WORDS.control(), TOKEN),
+    "crdnn": (
+        "crdnn",
+        CRDNNConfig(channels=(4, 3), pools=(2, 2), hidden_size=6, dense=(8,), norm_frames=3, pool="last"),
+        VECTOR,
+    ),
+    "crdnn_causal": (
+        "crdnn",
+        CRDNNConfig(
+            channels=(4,), pools=(2,), kernel_size=(2, 3), recurrence="lstm", hidden_size=6, num_layers=2, causal=True
+        ),
+        VECTOR,
+    ),
+    "crdnn_time_pool": (
+        "crdnn",
+        CRDNNConfig(channels=(4,), pools=(3,), time_pool=2, hidden_size=6, dense=(), pool="attention", dropout=0.0),
+        VECTOR,
+    ),
+    "crdnn_control": ("crdnn", CRDNNConfig(channels=(4, 3), pools=(2, 2), dense=(8,)).control(), VECTOR),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
-DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint"}
+CRDNNS = {"crdnn", "crdnn_causal", "crdnn_time_pool", "crdnn_control"}
+DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "text_dropout", *CRDNNS}
 # Dropout that is drawn for each frame is drawn for padding too.
-DRAWS_FOR_EACH_FRAME = {"gru_both_mean"}
+DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "text_dropout", "crdnn_causal"}
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_readout = pytest.mark.parametrize("readout", ["clip", "frame"])
@@ -86,12 +120,14 @@ def build(case, readout, seed=0):
 
 
 def clips(case, lengths, seed=0):
-    """Random clips, zero after each length: uint8 for images, float for vectors."""
+    """Random clips, zero after each length: uint8 for images, float for vectors, int64 for tokens."""
     frame_shape = CASES[case][2]
     generator = torch.Generator().manual_seed(seed)
     shape = (len(lengths), T, *frame_shape)
     if len(frame_shape) == 3:
         frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    elif frame_shape == TOKEN:
+        frames = torch.randint(1, WORDS.vocabulary, shape, generator=generator)
     else:
         frames = torch.randn(shape, generator=generator)
     for clip, length in zip(frames, lengths, strict=True):

@@ -12,9 +12,14 @@ from torch import Tensor
 from unreel.clip import Clip
 from unreel.data.cache import FrameCache
 from unreel.data.dataset import Broken, ClipDataset
-from unreel.data.manifest import Example
+from unreel.data.manifest import Example, Segment
+from unreel.data.readers import Reading, open_source
+from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.sampling import SamplingConfig
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, preprocess
+
+from sounds import write_sound  # isort: skip
 
 SEGMENT = SamplingConfig("segment", 5)
 SIZE = PreprocessConfig((8, 8))
@@ -95,3 +100,65 @@ def test_frames_that_do_not_fit_the_others_are_broken(root: Path) -> None:
         assert message in found.reason
     fits = ClipDataset([Example("features.npy")], root, SEGMENT, SIZE, frame_shape=[7], frame_dtype=torch.float32)
     assert isinstance(fits[0, 0], Clip)
+
+
+def test_labels_in_time_move_with_a_sound_that_is_shifted(tmp_path: Path) -> None:
+    """A burst from 0.4 s to 0.6 s, and a label that says so."""
+    at = np.arange(8000) / 8000
+    burst = 0.5 * np.sin(2 * np.pi * 1000 * at) * ((at >= 0.4) & (at < 0.6))
+    write_sound(tmp_path / "a.wav", burst, 8000)
+    example = Example("a.wav", segments=(Segment(0.4, 0.6, "burst"),))
+
+    def truth(example: Example, times: torch.Tensor) -> dict[str, torch.Tensor]:
+        [segment] = example.segments
+        return {"holds": (times >= segment.start) & (times < segment.end)}
+
+    shifts = AugmentConfig(sound=SoundAugmentConfig(shift=0.2, noise=(20.0, 20.0)))
+    reading = Reading(sound=SoundConfig(sample_rate=8000, mels=20))
+    for cache in (None, FrameCache(tmp_path / "cache", reading)):
+        clips = ClipDataset(
+            [example],
+            tmp_path,
+            SamplingConfig("all"),
+            PreprocessConfig(),
+            shifts,
+            truth,
+            0,
+            True,
+            cache,
+            reading=reading,
+        )
+        begins = set()
+        for epoch in range(12):
+            clip = clips[epoch, 0]
+            assert isinstance(clip, Clip)
+            loud = clip.frames.amax(1) > 20
+            differ = (loud != clip.targets["holds"]).nonzero().flatten()
+            assert len(differ) <= 4, "half a window at both ends of the burst"
+            begins.add(int(loud.nonzero()[0]))
+            assert torch.equal(clip.times, torch.arange(101, dtype=torch.float64) / 100)
+            again = clips[epoch, 0]
+            assert isinstance(again, Clip)
+            assert torch.equal(again.frames, clip.frames)
+        assert len(begins) > 5
+    clips = ClipDataset([example], tmp_path, SamplingConfig("all"), PreprocessConfig(), shifts, truth, reading=reading)
+    clip = clips[3, 0]
+    assert isinstance(clip, Clip)
+    with open_source(tmp_path / "a.wav", reading) as source:
+        assert torch.equal(clip.frames, source.read(range(101))), "nothing is drawn outside of training"
+
+
+def test_the_cache_knows_how_sound_became_frames(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.wav", np.zeros(4000), 8000)
+    found = []
+    for mels in (20, 24, 20):
+        reading = Reading(sound=SoundConfig(sample_rate=8000, mels=mels))
+        cache = FrameCache(tmp_path / "cache", reading)
+        clips = ClipDataset(
+            [Example("a.wav")], tmp_path, SamplingConfig("all"), PreprocessConfig(), cache=cache, reading=reading
+        )
+        clip = clips[0, 0]
+        assert isinstance(clip, Clip)
+        found.append(tuple(clip.frames.shape))
+    assert found == [(51, 20), (51, 24), (51, 20)]
+    assert len(list((tmp_path / "cache").glob("*.frames.npy"))) == 2

@@ -14,6 +14,7 @@ from rich.console import Console
 from unreel.data import scanning
 from unreel.data.folders import load
 from unreel.data.manifest import Example, Manifest, ManifestConfig, Segment
+from unreel.data.readers import Reading
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
 from unreel.data.scanning import scan
@@ -138,12 +139,12 @@ def test_a_zip_of_images_is_scanned(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_crashes_or_hangs_costs_one_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_or_die(path: Path) -> object:
+    def open_or_die(path: Path, reading: Reading | None) -> object:
         if path.name == "1.mp4":
             os._exit(9)
         while path.name == "copy.mp4":
             pass
-        return original(path)
+        return original(path, reading)
 
     original = scanning.open_source
     monkeypatch.setattr(scanning, "open_source", open_or_die)  # reaches the processes because they are forked

@@ -17,11 +17,16 @@ from unreel.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from unreel.data.readers import Reading
+from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, windows
 from unreel.data.scanning import scan
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.splits import SplitConfig, Splits, split
+from unreel.data.texts import learn_vocabulary
+from unreel.data.tokens import TextConfig, Vocabulary, tokenise
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights, positive_weights
 
@@ -40,10 +45,15 @@ __all__ = [
     "Manifest",
     "ManifestConfig",
     "PreprocessConfig",
+    "Reading",
     "SamplingConfig",
     "Segment",
+    "SoundAugmentConfig",
+    "SoundConfig",
     "SplitConfig",
     "Splits",
+    "TextConfig",
+    "Vocabulary",
     "as_segments",
     "at_once",
     "augment",
@@ -53,6 +63,7 @@ __all__ = [
     "example_weights",
     "frame_times",
     "from_folders",
+    "learn_vocabulary",
     "load",
     "positive_weights",
     "preprocess",
@@ -60,6 +71,7 @@ __all__ = [
     "scan",
     "scan_plot",
     "split",
+    "tokenise",
     "windows",
     "write_manifest",
 ]

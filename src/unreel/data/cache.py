@@ -1,8 +1,9 @@
 """Cache of decoded frames on disk: every preprocessed frame of an example, memory-mapped when read.
 
 An entry is two .npy files, frames (T, *frame) and times (T,), named after the hash of the file's content, the
-preprocessing and the part of the file. So a changed file or setting makes a new entry, and a renamed file finds its old
-one. Entries are written beside their place and moved there whole, so several processes may write at once.
+preprocessing, the settings of its reader and the part of the file. So a changed file or setting makes a new entry, and
+a renamed file finds its old one. Entries are written beside their place and moved there whole, so several processes may
+write at once.
 
 What this file is not: it never deletes, except an entry that it cannot open. Removing the folder is safe at any time.
 
@@ -26,6 +27,8 @@ from torch import Tensor
 
 from unreel.data.content import content_hash
 from unreel.data.manifest import Example
+from unreel.data.readers import Reading
+from unreel.data.readers.audio import is_sound_name
 from unreel.data.transforms import PreprocessConfig
 from unreel.errors import ReadError
 
@@ -37,10 +40,12 @@ class FrameCache:
 
     Args:
         folder: made where it does not exist. Runs and splits may share one.
+        reading: what the readers that made the frames knew.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, reading: Reading | None = None) -> None:
         self.folder = Path(folder)
+        self.reading = reading or Reading()
 
     def get(
         self,
@@ -88,7 +93,8 @@ class FrameCache:
         return sum(file.stat().st_size for file in self.folder.glob("*.npy")) if self.folder.is_dir() else 0
 
     def _entry(self, path: Path, example: Example, preprocess: PreprocessConfig) -> Path:
-        named = json.dumps([_FORMAT, content_hash(path), asdict(preprocess), example.start, example.end])
+        made = asdict(self.reading.sound if is_sound_name(path) else preprocess)
+        named = json.dumps([_FORMAT, content_hash(path), made, example.start, example.end])
         return self.folder / hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
     def _open(self, entry: Path) -> tuple[NDArray[np.generic], Tensor] | None:

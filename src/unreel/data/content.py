@@ -1,8 +1,8 @@
 """Content: which files are the same, and which look nearly the same, whatever their names.
 
-Identical content is found by hash, of the bytes of a file, of a zip's member, or of the names and bytes of a folder of
-frames. Nearly identical clips are found by the difference hash of a few frames (imagehash): it sees the same
-clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
+Identical content is found by hash, of the bytes of a file, of a zip's member, of the words of a text in a file of many,
+or of the names and bytes of a folder of frames. Nearly identical clips are found by the difference hash of a few frames
+(imagehash): it sees the same clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
 
 What this file is not: it decodes nothing; who wants near pairs brings frames.
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unreel.data.readers import split_inside
+from unreel.data.readers.text import text_at, text_place
 from unreel.errors import ReadError
 
 HASH_BITS = 64
@@ -38,7 +39,8 @@ _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 def content_hash(path: str | Path) -> str:
     """The hash (128 bits, hex) of a file, of "archive.zip!member", or of a folder's files and their names.
 
-    Kept in this process for as long as size and time of change stay.
+    Of a text in a file of many ("a.csv!text!3") it is that of its words: white space does not count. Hashes of files
+    are kept in this process for as long as size and time of change stay.
 
     Raises:
         ReadError: it cannot be read.
@@ -48,6 +50,9 @@ def content_hash(path: str | Path) -> str:
         archive, member = split_inside(path)
         if member:
             return _hash_member(Path(archive), member, *_stamp(Path(archive)))
+        if text_place(path):
+            words = " ".join(text_at(path).split())
+            return hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         if path.is_dir():
             whole = hashlib.blake2b(digest_size=16)
             for file in sorted(path.iterdir()):
@@ -135,7 +140,7 @@ def _size(path: Path) -> int | str:
     """What two paths of the same content have in common for certain, cheap to find."""
     try:
         _, member = split_inside(path)
-        return "inside" if member or path.is_dir() else path.stat().st_size
+        return "inside" if member or text_place(path) or path.is_dir() else path.stat().st_size
     except OSError:
         return "missing"
 

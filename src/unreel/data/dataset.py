@@ -27,8 +27,11 @@ from unreel.clip import Clip
 from unreel.data.cache import FrameCache
 from unreel.data.films import Film
 from unreel.data.manifest import Example
-from unreel.data.readers import open_source
+from unreel.data.readers import Reading, open_source
+from unreel.data.readers.audio import is_sound_name
+from unreel.data.readers.text import reads_text
 from unreel.data.sampling import SamplingConfig, choose, within
+from unreel.data.sound_transforms import augment_sound, shift_sound
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.errors import ReadError
 
@@ -62,6 +65,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         frame_shape: shape of every preprocessed frame, such as (3, 112, 112): a clip of another one is Broken. None
             checks nothing, and then clips that do not fit together fail when they are collated.
         frame_dtype: the same for the dtype.
+        reading: what readers must know besides the file.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         memory: bool = False,
         frame_shape: Sequence[int] | None = None,
         frame_dtype: torch.dtype | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.examples = tuple(examples)
         self.root = Path(root)
@@ -91,6 +96,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         self.memory = memory
         self.frame_shape = None if frame_shape is None else tuple(frame_shape)
         self.frame_dtype = frame_dtype
+        self.reading = reading or Reading()
         self._kept: dict[int, tuple[NDArray[np.generic], Tensor]] = {}
 
     def __len__(self) -> int:
@@ -104,8 +110,9 @@ class ClipDataset(Dataset[Clip | Broken]):
             self._check_fit(example, frames)
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
+        frames, heard = self._shift(epoch, example, frames, times)
         frames = self._change(epoch, example, frames)
-        targets = {} if self.encode_targets is None else self.encode_targets(example, times)
+        targets = {} if self.encode_targets is None else self.encode_targets(example, heard)
         return Clip(frames=frames, times=times, key=example.key, targets=targets)
 
     def open(self, epoch: int, index: int, chunk: int) -> Film | Broken:
@@ -123,7 +130,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         path = self.root / example.path
         with ExitStack() as on_error:
             try:
-                source = on_error.enter_context(open_source(path))
+                source = on_error.enter_context(open_source(path, self.reading))
                 inside = self._inside(path, source.times, example)
             except ReadError as error:
                 return Broken(example.key, example.path, error.reason)
@@ -145,7 +152,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         example = self.examples[index]
         path = self.root / example.path
         try:
-            with open_source(path) as source:
+            with open_source(path, self.reading) as source:
                 inside = self._inside(path, source.times, example)
         except ReadError as error:
             return Broken(example.key, example.path, error.reason)
@@ -160,13 +167,22 @@ class ClipDataset(Dataset[Clip | Broken]):
         """What is random in training; the seed alone decides, so that all parts of a clip are changed alike."""
         if not self.training or self.augment is None:
             return frames
-        return augment(frames, self.augment, self._seed("augment", epoch, example))
+        seed = self._seed("augment", epoch, example)
+        if is_sound_name(example.path):
+            return augment_sound(frames, self.augment.sound, self.reading.sound, seed)
+        return augment(frames, self.augment, seed)
+
+    def _shift(self, epoch: int, example: Example, frames: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """A clip of sound as if it had begun at another time, and when in its source each of its frames was heard."""
+        if not self.training or self.augment is None or not is_sound_name(example.path):
+            return frames, times
+        return shift_sound(frames, times, self.augment.sound, self._seed("shift", epoch, example))
 
     def _frames(self, epoch: int, index: int, example: Example) -> tuple[Tensor, Tensor]:
         """The chosen frames (T, *frame), preprocessed, and their times."""
         path = self.root / example.path
         if self.cache is None and not self.memory:
-            with open_source(path) as source:
+            with open_source(path, self.reading) as source:
                 inside = self._inside(path, source.times, example)
                 chosen = inside[self._choose(epoch, example, len(inside))]
                 return preprocess(source.read(chosen.tolist()), self.preprocess), source.times[chosen]
@@ -178,7 +194,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         """All frames of an example, preprocessed, from memory, from the cache or from the file."""
         if index in self._kept:
             return self._kept[index]
-        if self.cache is None:
+        if self.cache is None or reads_text(path):  # tokens cost nothing, and depend on the vocabulary
             frames, times = self._decode(path, example)
             whole = frames.numpy(), times
         else:
@@ -188,7 +204,7 @@ class ClipDataset(Dataset[Clip | Broken]):
         return whole
 
     def _decode(self, path: Path, example: Example) -> tuple[Tensor, Tensor]:
-        with open_source(path) as source:
+        with open_source(path, self.reading) as source:
             inside = self._inside(path, source.times, example)
             # a piece at a time: the frames of a long video are far larger before preprocessing than after
             pieces = [preprocess(source.read(piece.tolist()), self.preprocess) for piece in inside.split(64)]

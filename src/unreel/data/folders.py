@@ -5,7 +5,8 @@
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
-Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
+Films with the labels of their frames beside them are told apart first, by `frame_labels.py`; then files of many texts,
+by `texts.py`.
 
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
@@ -22,11 +23,19 @@ from pathlib import Path, PurePosixPath
 
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.names import named, says_labels
+from unreel.data.readers import is_readable_name
+from unreel.data.readers.conll import is_conll
 from unreel.data.readers.images import is_image_name
+from unreel.data.readers.text import reads_text
+from unreel.data.texts import conll_examples, text_manifest
 from unreel.errors import ManifestError
 
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_EXPECTED = "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4)"
+_EXPECTED = (
+    "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4), or of sentences one file "
+    "a class (pos.txt, neg.txt)"
+)
 
 
 def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
@@ -34,24 +43,36 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
 
     Args:
         path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
-            labels of their frames beside them; or a folder or zip of class folders.
-        config: names of columns, and the pattern of groups.
+            labels of their frames beside them; or a file, or a folder of files, of many texts; or a folder or zip of
+            class folders; or a folder of files whose names tell their labels, by `config.pattern`.
+        config: names of columns, and what stands in names of files.
 
     Raises:
         ManifestError: nothing is there, or it cannot be understood as one of these.
     """
     path, config = Path(path), config or ManifestConfig()
+    return named(_load(path, config), config.pattern)
+
+
+def _load(path: Path, config: ManifestConfig) -> Manifest:
+    """What `path` says by itself."""
     if path.is_dir():
         tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
         if len(tables) > 1:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
-        beside = labelled_beside(path, _files(path))
-        if beside is not None:
-            return grouped_by_path(beside, config.group_from)
+        files = _files(path)
+        if says_labels(config.pattern):
+            return grouped_by_path(_of_files(path, files), config.group_from)
+        found = labelled_beside(path, files) or text_manifest(path, files)
+        if found is not None:
+            return grouped_by_path(found, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif is_conll(path):
+        manifest = Manifest(path.parent, tuple(conll_examples(path.parent, path.name, None)))
+        return grouped_by_path(manifest, config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
     return grouped_by_path(from_folders(path), config.group_from)
@@ -79,6 +100,15 @@ def from_folders(root: str | Path) -> Manifest:
     examples = _examples(root, [file.relative_to(wrapper) for file in files])
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
+
+
+def _of_files(root: Path, files: Sequence[PurePosixPath]) -> Manifest:
+    """Every readable file as a clip of which nothing is said; texts where there is nothing else."""
+    clips = sorted(file for file in files if is_readable_name(str(file)))
+    clips = clips or sorted(file for file in files if reads_text(str(file)))
+    if not clips:
+        raise ManifestError(f"{root}: expected files that can be read as clips, found none among {len(files)}")
+    return Manifest(root, tuple(Example(path=clip.as_posix()) for clip in clips))
 
 
 def _files(root: Path) -> list[PurePosixPath]:
@@ -127,7 +157,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
     if len(classes) == 1:
-        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=4)
+        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=5)
     return tuple(
         Example(
             path=clip.as_posix(),

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment, read_span, table_rows, table_text
-from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers import Reading, is_readable_name, open_source
 from unreel.data.sampling import within
 from unreel.errors import ManifestError, ReadError
 from unreel.natural import natural_key
@@ -63,10 +63,10 @@ def is_category(file: PurePosixPath | Path) -> bool:
     return file.name.startswith(CATEGORY) and file.suffix == ".npy"
 
 
-def frame_times(path: str | Path, example: Example) -> Tensor:
+def frame_times(path: str | Path, example: Example, reading: Reading | None = None) -> Tensor:
     """(T,) float64 seconds of the frames of an example, without decoding them; none where the file cannot be read."""
     try:
-        with open_source(path) as source:
+        with open_source(path, reading) as source:
             return source.times[within(source.times, example.start, example.end)]
     except ReadError:  # it is left out of training for the same reason
         return torch.zeros(0, dtype=torch.float64)

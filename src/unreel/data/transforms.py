@@ -4,14 +4,15 @@ Preprocessing is done to every frame by itself and always the same: at training,
 does one thing to all frames of a clip, drawn from a seed. Both see uint8 images only: fields, features and tokens pass
 untouched.
 
-What this file is not: pixels become numbers around zero in the model (`nn.Normalize`), not here.
+What this file is not: pixels become numbers around zero in the model (`nn.Normalize`), not here; what is done to sound
+is in `sound_transforms.py`.
 
 Shape letters: T frames, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.errors import ConfigError
 
 _CROP_RATIO = (3 / 4, 4 / 3)
@@ -53,12 +55,14 @@ class AugmentConfig:
         crop: the smallest share of the area that a random crop keeps, above 0 to 1; 1 crops nothing.
         brightness: a factor from 1 - brightness to 1 + brightness, 0 to 1.
         contrast: a factor from 1 - contrast to 1 + contrast, 0 to 1.
+        sound: what is done to sound; the others are done to images.
     """
 
     flip: bool = False
     crop: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
+    sound: SoundAugmentConfig = field(default_factory=SoundAugmentConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:

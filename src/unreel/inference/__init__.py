@@ -7,3 +7,4 @@ from unreel.inference.explain import explain as explain
 from unreel.inference.explain import explain_examples as explain_examples
 from unreel.inference.heat import Method as Method
 from unreel.inference.predict import predict as predict
+from unreel.inference.predict import predict_texts as predict_texts

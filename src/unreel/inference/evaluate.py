@@ -103,7 +103,7 @@ def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Eval
         clips.append(task.clips(batch))
         groups += [_group(by_key[batch.keys[owner]]) for owner in task.owners(batch).tolist()]
         for key, said, true in zip(batch.keys, task.rows(outputs, batch), task.truths(batch), strict=True):
-            rows.append(described(by_key[key]) | true | said)
+            rows.append(described(run, root, by_key[key]) | true | said)
     if not groups:
         raise ConfigError(f"nothing to measure on: {len(examples)} clips, {len(loader.left_out)} of them unreadable")
     return judge(task, torch.cat(scores), torch.cat(truth), groups, torch.cat(clips), rows, loader.left_out)
@@ -118,7 +118,7 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
         measured: an evaluation whose truth is taken over.
     """
     task = run.trained_task()
-    targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
+    targets = [task.encode(example, _times(run, task, example)) for example in trained_on]
     scores = task.constant(targets).float().expand(len(measured.truth), -1)
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
@@ -172,7 +172,7 @@ def _group(example: Example) -> str:
     return example.group or example.path
 
 
-def _times(task: Task, root: Path, example: Example) -> Tensor:
+def _times(run: Run, task: Task, example: Example) -> Tensor:
     if task.readout == "clip":
         return torch.zeros(1, dtype=torch.float64)
-    return frame_times(root / example.path, example)
+    return frame_times(run.root / example.path, example, run.reading)

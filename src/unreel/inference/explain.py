@@ -29,6 +29,9 @@ from unreel.nearest import nearest
 from unreel.runs import SIDES, Run
 from unreel.tasks import Regress, Task
 
+SMALLER = 16
+"""How many times longer clips may be whose frames are no pictures."""
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -148,8 +151,7 @@ def explain_examples(
     if not task.model.sites().maps:
         raise ConfigError(f"the model {run.config.model.name!r} has no maps to explain it by")
     dataset = build_loader(run, examples, root, task.encode if labelled else nothing).dataset
-    asked = _Asked(target, method, labelled, with_patches)
-    return _explained(run, task, dataset, asked)
+    return _explained(run, root, task, dataset, _Asked(target, method, labelled, with_patches))
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,22 @@ class _Asked:
     with_patches: bool
 
 
-def _explained(run: Run, task: Task, dataset: ClipDataset, asked: _Asked) -> Iterator[Explanation | Broken]:
+def _explained(run: Run, root: Path, task: Task, dataset: ClipDataset, asked: _Asked) -> Iterator[Explanation | Broken]:
     device = best_device(run.config.training.accelerator)
     task.to(device).eval()
+    most = LONG_FRAMES * (1 if len(run.frame_shape) == 3 else SMALLER)
     for index, example in enumerate(dataset.examples):
         count = dataset.count(index)
-        if isinstance(count, int) and count > LONG_FRAMES:
-            reason = f"{count} frames are too many to explain at once, at most {LONG_FRAMES}: cut a piece of it"
+        if isinstance(count, int) and count > most:
+            reason = f"{count} frames are too many to explain at once, at most {most}: cut a piece of it"
             yield Broken(example.key, example.path, reason)
             continue
         clip = dataset[0, index]
-        yield clip if isinstance(clip, Broken) else _explanation(run, task, described(example), clip, device, asked)
+        yield (
+            clip
+            if isinstance(clip, Broken)
+            else _explanation(run, task, described(run, root, example), clip, device, asked)
+        )
 
 
 def _explanation(

@@ -13,6 +13,7 @@ from torch import Tensor
 from unreel.clip import ClipBatch, LongClip
 from unreel.config import RunConfig
 from unreel.data import LONG_FRAMES, ClipDataset, ClipLoader, Example, FilmLoader
+from unreel.data.readers.text import TextSource
 from unreel.errors import ReadError
 from unreel.runs import Run
 from unreel.tasks import Task
@@ -44,6 +45,7 @@ def build_loader(
         encode_targets=encode_targets,
         seed=run.config.seed,
         training=False,
+        reading=run.reading,
     )
     if streams(run.config, dataset):
         return FilmLoader(dataset, run.config.training.chunk)
@@ -80,6 +82,9 @@ def outputs_of(task: Task, loader: ClipLoader | FilmLoader, device: torch.device
     task.cpu()
 
 
-def described(example: Example) -> dict[str, Any]:
-    """File and seconds of an example, as rows begin."""
-    return {"file": example.path, "start": example.start, "end": example.end}
+def described(run: Run, root: Path, example: Example) -> dict[str, Any]:
+    """File and seconds of an example, as rows begin; of a text also its `words`, as the model was given them."""
+    row: dict[str, Any] = {"file": example.path, "start": example.start, "end": example.end}
+    if run.is_text:
+        row["words"] = TextSource(root / example.path, run.config.data.text).tokens
+    return row

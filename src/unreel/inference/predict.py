@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unreel.data import Example, windows
+import torch
+
+from unreel.clip import Clip, collate
+from unreel.data import Example, choose, tokenise, windows
 from unreel.data.frame_labels import is_category
 from unreel.data.readers import is_readable_name, open_source
 from unreel.data.readers.images import is_image_name
+from unreel.data.readers.text import text_place
+from unreel.data.texts import holds_texts, places_in
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
 from unreel.inference.outputs import build_loader, described, nothing, outputs_of
@@ -21,6 +26,9 @@ from unreel.runs import Run
 
 def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
     """Rows ready for JSON, in the order of `paths`, while they are computed.
+
+    Of texts, a table gives a row for each of its lines, and a .txt file one for each of its lines too, if the run has
+    learned from lines; if it has learned from whole files, one.
 
     A row has `file`, `start` and `end` in seconds (None for the whole file), and what the task says: `label`, `score`
     and `scores` for classify. With window sampling a long file gives one row for each window. A file that cannot be
@@ -39,7 +47,7 @@ def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
     by_key = {example.key: example for example in examples}
     for batch, outputs in outputs_of(task, loader, best_device(run.config.training.accelerator)):
         for key, row in zip(batch.keys, task.rows(outputs, batch), strict=True):
-            yield described(by_key[key]) | row
+            yield described(run, Path(), by_key[key]) | row
     for file, reason in sorted({**broken, **loader.left_out}.items()):
         yield {"file": file, "error": reason}
 
@@ -50,16 +58,19 @@ def find_examples(run: Run, paths: Sequence[str | Path]) -> tuple[list[Example],
     Raises:
         ConfigError: see `find_files`.
     """
-    files = find_files(paths, _learned_from_frame_folders(run))
-    examples: list[Example] = []
     broken: dict[str, str] = {}
+    if run.is_text:
+        files = _places(run, find_files(paths, readable=holds_texts), broken)
+    else:
+        files = find_files(paths, _learned_from_frame_folders(run))
+    examples: list[Example] = []
     for file in files:
         example = Example(path=str(file))
         if run.config.data.sampling.policy != "window":
             examples.append(example)
             continue
         try:
-            with open_source(file) as source:
+            with open_source(file, run.reading) as source:
                 times = source.times
         except ReadError as error:
             broken[str(file)] = error.reason
@@ -72,7 +83,33 @@ def find_examples(run: Run, paths: Sequence[str | Path]) -> tuple[list[Example],
     return examples, broken
 
 
-def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list[Path]:
+def predict_texts(run: Run, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row for each of these texts: `text`, its `words`, and what the task says; or `error`.
+
+    Raises:
+        ConfigError: the run has not learned from texts.
+    """
+    if not run.is_text:
+        raise ConfigError(f"{run.folder}: has learned from files, not from texts: give it paths")
+    task = run.trained_task()
+    for number, text in enumerate(texts):
+        words = tokenise(text, run.config.data.text)[: run.config.data.text.max_length]
+        if not words:
+            yield {"text": text, "error": f"expected {run.config.data.text.tokens}, found none"}
+            continue
+        chosen = choose(len(words), run.config.data.sampling)
+        clip = Clip(run.vocabulary.encode(words)[chosen], chosen.double(), f"text {number}")
+        with torch.inference_mode():
+            batch = collate([clip])
+            [row] = task.rows(task(batch), batch)
+        yield {"text": text, "words": words} | row
+
+
+def find_files(
+    paths: Sequence[str | Path],
+    frame_folders: bool = False,
+    readable: Callable[[Path], bool] = is_readable_name,
+) -> list[Path]:
     """Readable files behind files, folders and patterns, each once, folders in sorted order.
 
     A file that is named is kept whatever its name: whether it can be read is for the reader to say.
@@ -80,6 +117,7 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
     Args:
         paths: files, folders (searched for readable files) and glob patterns.
         frame_folders: a folder that holds nothing but images is one clip, not one for each image.
+        readable: whether the name of a file in a folder is one of a clip.
 
     Raises:
         ConfigError: a path does not exist or holds nothing readable.
@@ -88,7 +126,7 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
     for text in map(str, paths):
         path = Path(text)
         if path.is_dir():
-            files = _inside(path, frame_folders)
+            files = _inside(path, frame_folders, readable)
             if not files and len(paths) > 1:  # one of many, as a shell's pattern gives: it must not stop the others
                 files = [path]
         elif os.path.lexists(path) or "!" in text:
@@ -96,7 +134,9 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
             files = [
-                file for match in matches for file in (_inside(match, frame_folders) if match.is_dir() else [match])
+                file
+                for match in matches
+                for file in (_inside(match, frame_folders, readable) if match.is_dir() else [match])
             ]
         if not files:
             raise ConfigError(f"{text}: expected a file, a folder of clips or a pattern that matches some, found none")
@@ -104,8 +144,20 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
     return list(found)
 
 
-def _inside(folder: Path, frame_folders: bool) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and is_readable_name(file)]
+def _places(run: Run, files: Sequence[Path], broken: dict[str, str]) -> list[Path]:
+    """The texts in these files; those that cannot be read are added to `broken`, with the reason."""
+    whole = not all(text_place(example.path) for example in run.splits().train)
+    found: list[Path] = []
+    for file in files:
+        try:
+            found += map(Path, places_in(file, run.config.data.manifest.text_column, whole))
+        except ReadError as error:
+            broken[str(file)] = error.reason
+    return found
+
+
+def _inside(folder: Path, frame_folders: bool, readable: Callable[[Path], bool]) -> list[Path]:
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and readable(file)]
     files = [file for file in files if not is_category(file)]  # labels, beside the frames
     if not frame_folders:
         return files

@@ -150,7 +150,7 @@ def build_encoder(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encode
     if len(frame_shape) != 3:
         raise ConfigError(
             f"the encoder {config.name!r} takes frames (C, H, W), got {frame_shape}; "
-            f"feature vectors (D,) go to 'identity'"
+            f"feature vectors (D,) go to 'identity', the frames of sound to --model.name crdnn"
         )
     if config.name == "small":
         return _small(config, frame_shape)

@@ -14,15 +14,16 @@ def summarize(model: nn.Module, frame_shape: tuple[int, ...], T: int = 8) -> str
 
     Args:
         model: called as `model(frames)`.
-        frame_shape: shape of a frame, such as (C, H, W).
+        frame_shape: shape of a frame, such as (C, H, W); () of tokens.
         T: frames of the clip.
     """
     from torchinfo import summary
 
     device = next(model.parameters()).device
+    kind = torch.float32 if frame_shape else torch.int64
     table = summary(
         model,
-        input_data=torch.zeros(1, T, *frame_shape, device=device),
+        input_data=torch.zeros(1, T, *frame_shape, dtype=kind, device=device),
         col_names=("output_size", "num_params", "trainable"),
         depth=8,
         verbose=0,

@@ -19,6 +19,7 @@ from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
 from unreel.nn.sites import Site, Sites, Watch
 from unreel.nn.through_time import recompute, stream
+from unreel.nn.time_conv import TimeConv1d, TimeConv2d, TimeMaxPool
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
 
 __all__ = [
@@ -41,7 +42,10 @@ __all__ = [
     "PoolKind",
     "Site",
     "Sites",
+    "TimeConv1d",
+    "TimeConv2d",
     "TimeDistributed",
+    "TimeMaxPool",
     "TimePool",
     "TimeSequential",
     "Watch",

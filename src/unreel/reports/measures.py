@@ -28,6 +28,7 @@ TITLES = {
     "mean": "Mean of training, always",
     "rate": "How often each holds, always",
     "per_frame_cnn": "CNN on single frames",
+    "bag_of_words": "words without their order",
 }
 PLAIN_NUMBERS = {"mae", "rmse", "r2", "loss"}  # not a share of one, so not shown as percent
 LOWER_IS_BETTER = {"mae", "rmse", "loss"}

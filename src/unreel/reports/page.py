@@ -22,6 +22,7 @@ from unreel.reports.results import read_results
 from unreel.reports.scatter import scatter
 from unreel.reports.sides import sides
 from unreel.reports.strips import strips
+from unreel.reports.tagged_words import tagged_words
 from unreel.reports.timelines import timelines
 
 NAME = "report.html"
@@ -57,6 +58,7 @@ def write(run_folder: Path) -> Path:
             strips=strips(results),
             explanations=read_explanations(run_folder / EXPLANATIONS),
             timelines=timelines(results),
+            tagged=tagged_words(results),
             counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),

@@ -1,4 +1,4 @@
-"""Pictures: a few frames of a clip as images inside the page.
+"""Pictures: a few frames of a clip as images inside the page; of sound, its spectrogram.
 
 What this file is not: it chooses no clips. Frames that cannot be shown (the file is gone or broken, or a frame is no
 picture) give the reason in place of the images: a report never fails because the data moved.
@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unreel.data import Reading
 from unreel.data.readers import open_source
+from unreel.data.readers.audio import is_sound_name
 from unreel.errors import ReadError, UnreelError
+from unreel.reports.spectrograms import read_spectrogram
 
 FRAMES = 8
 HEIGHT = 96  # pixels; higher frames are made smaller
@@ -31,25 +34,38 @@ class Pictures:
         images: `data:` addresses, in the order of time.
         times: seconds of each image in its file.
         missing: why there are no images; empty where there are.
+        wide: whether the one image shows the whole clip, time running to the right.
     """
 
     images: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
     missing: str = ""
+    wide: bool = False
 
 
-def pictures(root: Path | None, file: str, start: float | None, end: float | None, frames: int = FRAMES) -> Pictures:
-    """Frames of `file` at equal distances from `start` to `end`.
+def pictures(
+    root: Path | None,
+    file: str,
+    start: float | None,
+    end: float | None,
+    frames: int = FRAMES,
+    reading: Reading | None = None,
+) -> Pictures:
+    """Frames of `file` at equal distances from `start` to `end`, or the spectrogram in between.
 
     Args:
         root: folder that `file` starts from, None where it is not known.
         file: as it stands in predictions.jsonl.
         start, end: seconds, None for the file's own start and end.
         frames: how many; fewer where the clip has fewer.
+        reading: what readers must know besides; None for the settings by default.
     """
     if root is None:
         return Pictures(missing="the configuration does not say where the data lies")
     try:
+        if is_sound_name(file):
+            spectrogram, (begin, _) = read_spectrogram(root / file, start, end, reading)
+            return Pictures((_address(spectrogram),), (begin,), wide=True)
         pixels, times = read_pictures(root / file, start, end, frames)
     except (UnreelError, OSError) as error:
         return Pictures(missing=getattr(error, "reason", str(error)))

@@ -10,13 +10,13 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unreel.data import DataReport
+from unreel.data import DataReport, Reading, SoundConfig
 from unreel.errors import RunError
 
 
@@ -64,6 +64,14 @@ class Results:
         if not path:
             return None
         return Path(path) if Path(path).is_dir() else Path(path).parent
+
+    @property
+    def reading(self) -> Reading:
+        """The settings of readers, those by default where the configuration does not say."""
+        said = (self.config.get("data") or {}).get("sound") or {}
+        return Reading(
+            sound=SoundConfig(**{key.name: said[key.name] for key in fields(SoundConfig) if key.name in said})
+        )
 
 
 def read_results(folder: Path) -> Results:

@@ -1,4 +1,4 @@
-"""Strips: clips worth looking at, each with a few of its frames, the truth and what the model said.
+"""Strips: clips worth looking at, each with a few of its frames, or its words, the truth and what the model said.
 
 The errors of which the model was most sure come first: they show wrong labels, bad clips and what the model has really
 learned. Hits stand beside them, one class after the other, so that both sides can be compared.
@@ -16,6 +16,7 @@ from unreel.reports.results import Results
 from unreel.reports.timelines import FRAME_TASKS
 
 SHOWN = 6
+LONGEST = 600  # letters of a text
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Strip:
         truth, said: labels or numbers as text.
         score: of what was said, as text; empty where a task has none.
         pictures: its frames.
+        words: those of a text, which has no pictures, as one line.
     """
 
     file: str
@@ -35,6 +37,7 @@ class Strip:
     said: str
     score: str
     pictures: Pictures
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,25 @@ def _strip(results: Results, row: Mapping[str, Any]) -> Strip:
     start, end = row.get("start"), row.get("end")
     seconds = f"{start:.1f} – {end:.1f} s" if start is not None and end is not None else ""
     truth, said, score = _texts(results, row)
+    words = _line(results, row.get("words", ()))
     return Strip(
         file=str(row.get("file", "")),
         seconds=seconds,
         truth=truth,
         said=said,
         score=score,
-        pictures=pictures(results.data_root, str(row.get("file", "")), start, end),
+        pictures=Pictures()
+        if words
+        else pictures(results.data_root, str(row.get("file", "")), start, end, reading=results.reading),
+        words=words,
     )
+
+
+def _line(results: Results, words: Sequence[str]) -> str:
+    """The words of a text as one line, cut where it is long."""
+    characters = ((results.config.get("data") or {}).get("text") or {}).get("tokens") == "characters"
+    line = ("" if characters else " ").join(words)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def _texts(results: Results, row: Mapping[str, Any]) -> tuple[str, str, str]:

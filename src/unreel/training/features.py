@@ -61,7 +61,7 @@ class FeatureCache:
         """
         always_same = not dataset.sampling.draws
         taken = dataset.sampling if always_same else SamplingConfig("all")
-        cache = FrameCache(self.folder / self._name(taken))
+        cache = FrameCache(self.folder / self._name(taken), dataset.reading)
         missing = [
             example
             for example in dataset.examples
@@ -81,11 +81,19 @@ class FeatureCache:
             memory=True,
             frame_shape=(self.model.features,),
             frame_dtype=torch.float32,
+            reading=dataset.reading,
         )
 
     @torch.inference_mode()
     def _fill(self, cache: FrameCache, dataset: ClipDataset, taken: SamplingConfig, missing: Sequence[Example]) -> None:
-        frames = ClipDataset(missing, dataset.root, taken, dataset.preprocess, frame_shape=dataset.frame_shape)
+        frames = ClipDataset(
+            missing,
+            dataset.root,
+            taken,
+            dataset.preprocess,
+            frame_shape=dataset.frame_shape,
+            reading=dataset.reading,
+        )
         loader = ClipLoader(frames, self.batch_size, self.workers)
         by_key = {example.key: example for example in missing}
         model = self.model.to(self.device).eval()

@@ -1,4 +1,8 @@
-"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`."""
+"""Readers: a path becomes a source of frames. A new format is one file here and its line in `READERS`.
+
+What a reader must know besides the file stands in a `Reading`; most know all from the file. Texts have no line: they
+are places in files of any name, as `text.py` says.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +10,62 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from unreel.data.readers.arrays import ArraySource
+from unreel.data.readers.audio import SoundSource
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
+from unreel.data.readers.reading import Reading
 from unreel.data.readers.source import Source
+from unreel.data.readers.text import TextSource, reads_text
 from unreel.data.readers.video import VideoSource
 from unreel.errors import ReadError
 
-READERS: Mapping[str, Callable[[Path], Source]] = {
-    ".mp4": VideoSource,
-    ".m4v": VideoSource,
-    ".mov": VideoSource,
-    ".mkv": VideoSource,
-    ".webm": VideoSource,
-    ".avi": VideoSource,
-    ".mpg": VideoSource,
-    ".mpeg": VideoSource,
-    ".ts": VideoSource,
-    ".mts": VideoSource,
-    ".m2ts": VideoSource,
-    ".wmv": VideoSource,
-    ".flv": VideoSource,
-    ".3gp": VideoSource,
-    ".ogv": VideoSource,
-    ".gif": VideoSource,
-    ".png": open_image,
-    ".jpg": open_image,
-    ".jpeg": open_image,
-    ".bmp": open_image,
-    ".webp": open_image,
-    ".tif": open_image,
-    ".tiff": open_image,
-    ".ppm": open_image,
-    ".pgm": open_image,
-    ".zip": open_zip,
-    ".npy": ArraySource,
-    ".npz": ArraySource,
+Opener = Callable[[Path, Reading], Source]
+"""Opens a file, with what must be known besides."""
+
+
+def _plain(open_file: Callable[[Path], Source]) -> Opener:
+    """What opens files that say all by themselves."""
+    return lambda path, reading: open_file(path)
+
+
+def _sound(path: Path, reading: Reading) -> Source:
+    return SoundSource(path, reading.sound)
+
+
+_video, _image, _array = _plain(VideoSource), _plain(open_image), _plain(ArraySource)
+
+READERS: Mapping[str, Opener] = {
+    ".mp4": _video,
+    ".m4v": _video,
+    ".mov": _video,
+    ".mkv": _video,
+    ".webm": _video,
+    ".avi": _video,
+    ".mpg": _video,
+    ".mpeg": _video,
+    ".ts": _video,
+    ".mts": _video,
+    ".m2ts": _video,
+    ".wmv": _video,
+    ".flv": _video,
+    ".3gp": _video,
+    ".ogv": _video,
+    ".gif": _video,
+    ".png": _image,
+    ".jpg": _image,
+    ".jpeg": _image,
+    ".bmp": _image,
+    ".webp": _image,
+    ".tif": _image,
+    ".tiff": _image,
+    ".ppm": _image,
+    ".pgm": _image,
+    ".zip": _plain(open_zip),
+    ".npy": _array,
+    ".npz": _array,
+    ".wav": _sound,
+    ".flac": _sound,
+    ".ogg": _sound,
+    ".mp3": _sound,
 }
 """What opens a file, by the lower-case end of its name."""
 
@@ -47,16 +73,19 @@ INSIDE = "!"
 """Stands between a zip and a name in it: `digits.zip!train/7.png`."""
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     """Open anything that holds frames.
 
     Args:
         path: a file whose suffix is in `READERS`, a folder of images, or a place in a zip: `a.zip!inner/b.png` is one
-            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images.
+            image, `a.zip!inner/` the clip of the images below that folder, `a.zip` the clip of all its images. A text,
+            as `readers/text.py` says: `a.txt`, `a.csv!review!12`, `a.pos!12`.
+        reading: what a reader must know besides; None for the settings by default.
 
     Raises:
         ReadError: there is nothing at `path` that can be read as frames.
     """
+    reading = reading or Reading()
     if not is_text(path):
         # neither tables, JSON nor a terminal can say such a name again
         raise ReadError(path, f"expected a name in UTF-8, got {Path(path).name!a}: rename the file")
@@ -70,6 +99,8 @@ def open_source(path: str | Path) -> Source:
         raise ReadError(path, f"expected a file or a folder: {error}") from error
     if is_folder:
         return open_folder(path)
+    if reads_text(path) and (is_file or not exists):
+        return TextSource(path, reading.text, reading.vocabulary)
     if not exists:
         raise ReadError(path, "expected a file or a folder, there is none of this name")
     if not is_file:
@@ -77,7 +108,7 @@ def open_source(path: str | Path) -> Source:
         raise ReadError(path, "expected a file or a folder, got a pipe, a socket or a device")
     if not is_readable_name(path):
         raise ReadError(path, f"expected a name that ends in one of {' '.join(READERS)}, got {file.suffix!r}")
-    return READERS[file.suffix.lower()](file)
+    return READERS[file.suffix.lower()](file, reading)
 
 
 def is_readable_name(path: str | Path) -> bool:

@@ -1,0 +1,26 @@
+"""Reading: what readers must know besides the file, as one value that goes from the run to whoever opens a source.
+
+What this file is not: what each setting does is told where it is defined, beside the reader that it is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unreel.data.readers.spectrogram import SoundConfig
+from unreel.data.tokens import TextConfig, Vocabulary
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader must know besides the file, each kind of file its own.
+
+    Args:
+        text: how texts are read.
+        vocabulary: the tokens that a model knows; with the empty one every token is unknown.
+        sound: how sound becomes frames.
+    """
+
+    text: TextConfig = field(default_factory=TextConfig)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    sound: SoundConfig = field(default_factory=SoundConfig)
