@@ -18,7 +18,7 @@ from jsonargparse import Namespace
 
 from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
-from unreel.models import MODELS, CNNRNNConfig, ModelConfig
+from unreel.models import MODELS, AutoencoderConfig, CNNRNNConfig, ModelConfig, SequenceRNNConfig
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
@@ -113,7 +113,8 @@ class RunConfig:
     Args:
         task: what an output means: classify (one class a clip), multilabel (any number of classes a clip), tag (a class
             a frame, or whatever labels a frame has if they overlap: it then becomes multitag), multitag (any number of
-            classes a frame) or regress (numbers).
+            classes a frame), regress (numbers), trace (numbers of each frame), sequence (numbers over steps of their
+            own) or reconstruct (how badly each frame can be made again).
         data: the clips.
         model: the model; `model.name` is a key of `MODELS`.
         optim: the optimiser and loss settings.
@@ -136,8 +137,27 @@ class RunConfig:
         _check_model(self.model.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+        self._check_task_fits_model()
         if self.training.through_time != "whole":
             self._check_through_time()
+
+    def _check_task_fits_model(self) -> None:
+        """Some tasks ask a model for what only one can answer, and the other way round."""
+        reconstructs = isinstance(self.model, AutoencoderConfig)
+        if (self.task == "reconstruct") != reconstructs:
+            raise ConfigError(
+                "the task reconstruct and the model autoencoder belong together, got task "
+                f"{self.task} and model {self.model.name}: set --task reconstruct --model.name autoencoder, or neither"
+            )
+        decodes = isinstance(self.model, SequenceRNNConfig) and self.model.output_length is not None
+        if (self.task == "sequence") != decodes:
+            raise ConfigError(
+                "the task sequence needs the model rnn with an output_length, and nothing else does: set --task sequence "
+                f"--model.name rnn --model.output_length STEPS, or none of them; got task {self.task} and model "
+                f"{self.model.name}"
+            )
+        if self.data.balance != "none" and not TASKS[self.task].has_classes:
+            raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")
 
     def _check_through_time(self) -> None:
         """Refuse what cannot be done a chunk at a time, with what to do instead."""

@@ -7,6 +7,7 @@ finished is not done again, so a resume is the same road walked once more.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,13 +22,15 @@ from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
 from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
 from unreel.devices import leads
-from unreel.errors import ConfigError, RunError
+from unreel.errors import ConfigError, ReadError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
+from unreel.inference.reconstructions import evaluate_copies, reconstruct
 from unreel.runs import Run, load_manifest, load_run_config, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
 
+_WITHOUT_LABELS = ("auc", "ap")  # measures of a reconstruction that cannot be told without labels
 CONTROL = "control"  # the folder, inside a run, of the same CNN without recurrence
 
 
@@ -134,11 +137,14 @@ def headline(out: str | Path) -> str:
         return "no test clips: nothing was measured"
     lines = []
     for measure, value in numbers["test"].items():
+        if measure in _WITHOUT_LABELS and math.isnan(value["value"]):
+            continue
+        digits = ".3g" if measure == "mse" else ".3f"
         beside = [
-            f"{control} {values[measure]['value']:.3f}" for control, values in numbers.get("controls", {}).items()
+            f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
         ]
         low, high = value["low"], value["high"]
-        lines.append(f"{measure:>10}  {value['value']:.3f}  [{low:.3f}, {high:.3f}]  {'  '.join(beside)}")
+        lines.append(f"{measure:>10}  {value['value']:{digits}}  [{low:{digits}}, {high:{digits}}]  {'  '.join(beside)}")
     return "\n".join(lines)
 
 
@@ -184,10 +190,25 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         measured = evaluate(run)
         run.write_rows("predictions.jsonl", measured.rows)
         run.write_left_out(measured.left_out)
+        if run.config.task == "reconstruct":
+            _write_pictures(run, splits, measured)
         numbers |= measured.to_json() | _controls(run, control, splits, measured)
     run.write_json("metrics.json", numbers | {"seconds": round(time.monotonic() - started, 1)})
     reports.write(folder)
     return run
+
+
+def _write_pictures(run: Run, splits: Splits, measured: Evaluation) -> None:
+    """Pictures of what was made of the films that the report will show; none of those that have gone since."""
+    folder = run.folder / reports.reconstructions.FOLDER
+    folder.mkdir(exist_ok=True)
+    by_path = {example.path: example for example in splits.test}
+    for place, row in enumerate(reports.reconstructions.chosen(measured.rows)):
+        try:
+            frames, made = reconstruct(run, by_path[row["file"]], reports.reconstructions.shown(row))
+        except ReadError:
+            continue
+        (folder / f"{place}.png").write_bytes(reports.reconstructions.picture(frames.numpy(), made.numpy()))
 
 
 def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> tuple[Run, Best]:
@@ -211,10 +232,14 @@ def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Consol
 
 def _controls(run: Run, control: Run | None, splits: Splits, measured: Evaluation) -> dict[str, Any]:
     """The controls, and where labels were measured one by one, those of each control."""
-    name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
-    found = {name: evaluate_constant(run, splits.train, measured)}
+    if run.config.task == "reconstruct":
+        found = evaluate_copies(run, splits.train, splits.test)
+    else:
+        name = "majority" if run.task_type.has_classes else "mean"
+        name = {"multitag": "rate"}.get(run.config.task, name)
+        found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
-        found["per_frame_cnn"] = evaluate(control)
+        found[{"rnn": "perceptron"}.get(run.config.model.name, "per_frame_cnn")] = evaluate(control)
     by_class = {name: one.per_class for name, one in found.items() if one.per_class is not None}
     return {"controls": {name: one.to_json()["test"] for name, one in found.items()}, "controls_per_class": by_class}
 

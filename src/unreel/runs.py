@@ -26,10 +26,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unreel.config import RunConfig, from_yaml, to_yaml
-from unreel.data import Manifest, Splits, as_segments, load, read_manifest, write_manifest
+from unreel.data import (
+    Manifest,
+    Splits,
+    as_segments,
+    load,
+    read_manifest,
+    values_of_frames,
+    values_of_steps,
+    write_manifest,
+)
 from unreel.devices import leads
-from unreel.errors import RunError
-from unreel.models import MODELS, Model
+from unreel.errors import ConfigError, RunError
+from unreel.models import MODELS, Model, SequenceRNNConfig
 from unreel.tasks import TASKS, Task
 
 SIDES = ("train", "val", "test")
@@ -224,7 +233,24 @@ def versions() -> dict[str, str]:
 
 def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest:
     """The examples of `path`, by default those of the configuration, in the form that the task learns from."""
-    return arranged(config.task, load(config.data.path if path is None else path, config.data.manifest))
+    return in_form(config, load(config.data.path if path is None else path, config.data.manifest))
+
+
+def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
+    """A manifest as it was loaded, in the form that the task learns from.
+
+    Raises:
+        ConfigError: no example is left of it.
+    """
+    manifest = arranged(config.task, manifest)
+    if config.task == "trace":
+        manifest = values_of_frames(manifest)
+    elif config.task == "sequence" and isinstance(config.model, SequenceRNNConfig):
+        manifest = values_of_steps(manifest, config.model.output_length or 1)
+    if not manifest.examples:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(manifest.broken.items())[:3])
+        raise ConfigError(f"none of {len(manifest.broken)} clips has labels that can be used: {reasons}")
+    return manifest
 
 
 def arranged(task: str, manifest: Manifest) -> Manifest:

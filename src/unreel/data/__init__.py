@@ -22,6 +22,7 @@ from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, windows
 from unreel.data.scanning import scan
 from unreel.data.splits import SplitConfig, Splits, split
+from unreel.data.targets import values_of_frames, values_of_steps
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights, positive_weights
 
@@ -60,6 +61,8 @@ __all__ = [
     "scan",
     "scan_plot",
     "split",
+    "values_of_frames",
+    "values_of_steps",
     "windows",
     "write_manifest",
 ]

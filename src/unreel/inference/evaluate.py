@@ -18,8 +18,8 @@ from unreel.devices import best_device
 from unreel.errors import ConfigError, ManifestError
 from unreel.inference.intervals import Interval, measure, wilson
 from unreel.inference.outputs import build_loader, described, outputs_of
-from unreel.runs import Run, arranged
-from unreel.tasks import Regress, Task
+from unreel.runs import Run, in_form
+from unreel.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,22 @@ def evaluate(run: Run, data: str | Path | None = None, manifest: ManifestConfig 
     """
     if data is None:
         return evaluate_examples(run, run.splits().test, run.root)
-    loaded = arranged(run.config.task, load(data, manifest or run.config.data.manifest))
+    loaded = in_form(run.config, load(data, manifest or run.config.data.manifest))
     measured = evaluate_examples(run, loaded.examples, loaded.root)
     return replace(measured, left_out={**loaded.broken, **measured.left_out})
 
 
 def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Evaluation:
     """Measure a run on examples whose paths are relative to `root`."""
-    if run.task_type is not Regress:
+    if run.task_type.has_classes:
         said = {label for example in examples for label in labels_of(example)}
         if unknown := sorted(said - set(run.labels)):
             raise ManifestError(f"expected labels that the run knows, {list(run.labels)}; the data also has {unknown}")
-    task = run.trained_task()
+    return evaluate_task(run, run.trained_task(), examples, root)
+
+
+def evaluate_task(run: Run, task: Task, examples: Sequence[Example], root: Path) -> Evaluation:
+    """Measure a task, whatever its model is, on examples that are read as the run reads its own."""
     loader = build_loader(run, examples, root, task.encode)
     by_key = {example.key: example for example in examples}
     scores, truth, groups, clips, rows = [], [], [], [], []
@@ -135,7 +139,7 @@ def judge(
     """Compute all numbers of an evaluation from scores (n, K) and truth (n, ...)."""
     measures = measure(task.make_measures(sync=False), scores, truth, groups, clips)
     confusion, per_class = None, None
-    if not isinstance(task, Regress):
+    if task.has_classes:
         predicted = torch.nn.functional.one_hot(scores.argmax(-1), len(task.labels))
         actual = torch.nn.functional.one_hot(truth, len(task.labels)) if truth.ndim == 1 else truth
         if truth.ndim == 1:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unreel.data import Example, windows
-from unreel.data.frame_labels import is_category
-from unreel.data.readers import is_readable_name, open_source
+from unreel.data.frame_labels import is_category, is_film_name
+from unreel.data.readers import is_readable_name, is_table_name, open_source
 from unreel.data.readers.images import is_image_name
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
@@ -96,7 +96,10 @@ def find_files(paths: Sequence[str | Path], frame_folders: bool = False) -> list
 
 def _inside(folder: Path, frame_folders: bool) -> list[Path]:
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and is_readable_name(file)]
-    files = [file for file in files if not is_category(file)]  # labels, beside the frames
+    films = {file.with_suffix("") for file in files if is_film_name(file)}
+    tables = {file for file in files if is_table_name(file)}
+    tables = {file for file in tables if file.with_suffix("") in films or file.stem == "manifest"}
+    files = [file for file in files if not is_category(file) and file not in tables]  # labels, beside the frames
     if not frame_folders:
         return files
     mixed = {file.parent for file in files if not is_image_name(file.name)}

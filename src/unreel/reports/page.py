@@ -17,11 +17,13 @@ from unreel.reports.curves import curves
 from unreel.reports.data_summary import data_summary
 from unreel.reports.headline import headline
 from unreel.reports.per_class import per_class
+from unreel.reports.reconstructions import reconstructions
 from unreel.reports.results import read_results
 from unreel.reports.scatter import scatter
 from unreel.reports.sides import sides
 from unreel.reports.strips import strips
 from unreel.reports.timelines import timelines
+from unreel.reports.traces import traces
 
 NAME = "report.html"
 
@@ -53,6 +55,8 @@ def write(run_folder: Path) -> Path:
             scatter=scatter(results),
             strips=strips(results),
             timelines=timelines(results),
+            reconstructions=reconstructions(results),
+            traces=traces(results),
             counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),

@@ -12,7 +12,7 @@ from typing import Any
 
 from unreel.reports.pictures import Pictures, pictures
 from unreel.reports.results import Results
-from unreel.reports.timelines import FRAME_TASKS
+from unreel.reports.timelines import OF_FRAMES
 
 SHOWN = 6
 
@@ -56,8 +56,8 @@ class Strips:
 
 
 def strips(results: Results) -> Strips | None:
-    """Errors and hits of the test side, None where there are no predictions with a truth, or labels are of frames."""
-    if results.task in FRAME_TASKS:
+    """Errors and hits of the test side, None where there are no predictions with a truth, or answers are of frames or steps."""
+    if results.task in (*OF_FRAMES, "sequence"):
         return None
     rows = [row for row in results.predictions if row.get("truth") is not None]
     if not rows:

@@ -14,6 +14,8 @@ from unreel.reports.results import Results
 from unreel.reports.timeline import Film, draw, read_film
 
 FRAME_TASKS = ("tag", "multitag")
+OF_FRAMES = (*FRAME_TASKS, "trace", "reconstruct")
+"""Tasks that measure frames, not clips."""
 SHOWN = 4
 
 

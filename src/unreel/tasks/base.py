@@ -113,6 +113,8 @@ class Task(LightningModule, ABC):
     readout: ClassVar[Literal["clip", "frame"]]
     monitor: ClassVar[str]
     mode: ClassVar[Literal["min", "max"]]
+    has_classes: ClassVar[bool] = True
+    """Whether the outputs are classes, whose names are labels in the manifest; else they are numbers."""
 
     def __init__(
         self,
