@@ -32,6 +32,11 @@ def test_layers_of_your_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "agree" in capsys.readouterr().out
 
 
+def test_toy_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    load("toy_sequence").main()
+    assert "the limit is 0.000822" in capsys.readouterr().out
+
+
 def test_train_in_python(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "train_in_python.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)

@@ -30,10 +30,14 @@ from unreel.experiment import resume as resume
 from unreel.inference import evaluate as evaluate
 from unreel.inference import predict as predict
 from unreel.models import CNNRNN as CNNRNN
+from unreel.models import Autoencoder as Autoencoder
+from unreel.models import AutoencoderConfig as AutoencoderConfig
 from unreel.models import CNNRNNConfig as CNNRNNConfig
 from unreel.models import ConvLSTMTagger as ConvLSTMTagger
 from unreel.models import ConvLSTMTaggerConfig as ConvLSTMTaggerConfig
 from unreel.models import EncoderConfig as EncoderConfig
+from unreel.models import SequenceRNN as SequenceRNN
+from unreel.models import SequenceRNNConfig as SequenceRNNConfig
 from unreel.runs import Run as Run
 from unreel.tasks import OptimConfig as OptimConfig
 

@@ -152,9 +152,9 @@ class RunConfig:
         decodes = isinstance(self.model, SequenceRNNConfig) and self.model.output_length is not None
         if (self.task == "sequence") != decodes:
             raise ConfigError(
-                "the task sequence needs the model rnn with an output_length, and nothing else does: set --task sequence "
-                f"--model.name rnn --model.output_length STEPS, or none of them; got task {self.task} and model "
-                f"{self.model.name}"
+                "the task sequence needs the model rnn with an output_length, and nothing else does: set --task "
+                "sequence --model.name rnn --model.output_length STEPS, or none of them; got task "
+                f"{self.task} and model {self.model.name}"
             )
         if self.data.balance != "none" and not TASKS[self.task].has_classes:
             raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")

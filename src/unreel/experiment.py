@@ -106,7 +106,8 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, workers=config.data.workers, console=console)
+        shown = _without_numbers(manifest) if config.task in ("trace", "sequence") else manifest
+        report = scan(shown, workers=config.data.workers, console=console)
         write_whole(stored, report.to_json())
     for path, reason in report.unreadable.items():
         console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
@@ -114,6 +115,11 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if not readable:
         raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read; the reasons are in {stored}")
     return replace(manifest, examples=readable), report
+
+
+def _without_numbers(manifest: Manifest) -> Manifest:
+    """The same clips without labels: numbers over time are no classes to be counted."""
+    return replace(manifest, examples=tuple(replace(one, labels=(), segments=()) for one in manifest.examples))
 
 
 def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -144,7 +150,9 @@ def headline(out: str | Path) -> str:
             f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
         ]
         low, high = value["low"], value["high"]
-        lines.append(f"{measure:>10}  {value['value']:{digits}}  [{low:{digits}}, {high:{digits}}]  {'  '.join(beside)}")
+        lines.append(
+            f"{measure:>10}  {value['value']:{digits}}  [{low:{digits}}, {high:{digits}}]  {'  '.join(beside)}"
+        )
     return "\n".join(lines)
 
 
@@ -173,7 +181,8 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
             reports.write(folder)
         return Run.load(folder)
     started = time.monotonic()
-    splits = split(manifest, config.data.split)
+    by_label = config.task == "regress" or TASKS[config.task].has_classes
+    splits = split(manifest, config.data.split, by_label)
     run, best = _train(config, folder, manifest, splits, console)
     run.write_text("data.json", report.to_json())
     run.write_left_out(report.unreadable)

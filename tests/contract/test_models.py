@@ -72,7 +72,15 @@ CASES = {
     "autoencoder_maps": ("autoencoder", AutoencoderConfig(channels=(4, 5), hidden=3), IMAGE),
     "autoencoder_odd": (
         "autoencoder",
-        AutoencoderConfig(channels=(4, 6), kernel_size=5, downsample="max", upsample="bilinear", recurrence="gru", hidden=3, num_layers=2),
+        AutoencoderConfig(
+            channels=(4, 6),
+            kernel_size=5,
+            downsample="max",
+            upsample="bilinear",
+            recurrence="gru",
+            hidden=3,
+            num_layers=2,
+        ),
         (2, 7, 10),
     ),
     "autoencoder_vector": (
@@ -99,7 +107,9 @@ DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "rnn
 # An autoencoder has one output, its error.
 ONE_OUTPUT = {case for case, (name, _, _) in CASES.items() if name == "autoencoder"}
 # A decoder answers a whole clip, with so many steps.
-STEPS = {case: config.output_length for case, (name, config, _) in CASES.items() if name == "rnn" and config.output_length}
+STEPS = {
+    case: config.output_length for case, (name, config, _) in CASES.items() if name == "rnn" and config.output_length
+}
 # Dropout that is drawn for each frame is drawn for padding too.
 DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "rnn_mean"}
 

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment, read_span, table_rows, table_text
-from unreel.data.readers import is_readable_name, is_table_name, open_source
+from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers.tables import is_table_name
 from unreel.data.sampling import within
 from unreel.errors import ManifestError, ReadError
 from unreel.natural import natural_key

@@ -11,8 +11,9 @@ from typing import Any
 
 from unreel.data import Example, windows
 from unreel.data.frame_labels import is_category, is_film_name
-from unreel.data.readers import is_readable_name, is_table_name, open_source
+from unreel.data.readers import is_readable_name, open_source
 from unreel.data.readers.images import is_image_name
+from unreel.data.readers.tables import is_table_name
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
 from unreel.inference.outputs import build_loader, described, nothing, outputs_of

@@ -223,7 +223,9 @@ class _Decoder(nn.Module):
         self.recurrence = _RECURRENCES[config.recurrence](outputs, hidden, config.num_layers, dropout=config.dropout)
         members = self.recurrence.cell.states
         # both directions of a layer become the state of one
-        self.bridges = nn.ModuleList(nn.Linear(2 * hidden, hidden) for _ in range(members if config.bidirectional else 0))
+        self.bridges = nn.ModuleList(
+            nn.Linear(2 * hidden, hidden) for _ in range(members if config.bidirectional else 0)
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(hidden, outputs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from unreel.data.readers.arrays import ArraySource
 from unreel.data.readers.images import is_image_name, open_folder, open_image, open_zip
 from unreel.data.readers.source import Source
-from unreel.data.readers.tables import TableSource, is_table_name
+from unreel.data.readers.tables import TableSource
 from unreel.data.readers.video import VideoSource
 from unreel.errors import ReadError
 

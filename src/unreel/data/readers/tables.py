@@ -59,7 +59,9 @@ class TableSource(Closing):
         odd = np.argwhere(~np.isfinite(values))
         if len(odd):
             line, column = int(odd[0][0]) + (2 if columns else 1), int(odd[0][1]) + 1
-            raise ReadError(path, f"expected finite numbers, got {values[tuple(odd[0])]} in line {line}, column {column}")
+            raise ReadError(
+                path, f"expected finite numbers, got {values[tuple(odd[0])]} in line {line}, column {column}"
+            )
         times = np.arange(len(values), dtype=np.float64)
         names = [name.lower() for name in columns]
         if TIME in names:
