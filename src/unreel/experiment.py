@@ -149,10 +149,8 @@ def headline(out: str | Path) -> str:
         beside = [
             f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
         ]
-        low, high = value["low"], value["high"]
-        lines.append(
-            f"{measure:>10}  {value['value']:{digits}}  [{low:{digits}}, {high:{digits}}]  {'  '.join(beside)}"
-        )
+        found, low, high = (format(value[end], digits) for end in ("value", "low", "high"))
+        lines.append(f"{measure:>10}  {found}  [{low}, {high}]  {'  '.join(beside)}")
     return "\n".join(lines)
 
 

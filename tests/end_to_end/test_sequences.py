@@ -103,7 +103,7 @@ def test_one_answer_a_sequence(tmp_path: Path) -> None:
     run = experiment.fit(sequences(data, "classify", epochs=20, bidirectional=True), tmp_path / "run", QUIET)
     assert run.labels == ("down", "up")
     assert run.read_json("metrics.json")["controls"].keys() == {"majority", "perceptron"}
-    # tables that are answers beside, and the manifest, are no clips
+    # the manifest is no clip
     assert len(list(inference.predict(run, [data]))) == 24
 
 

@@ -40,6 +40,8 @@ def values_of_frames(manifest: Manifest) -> Manifest:
             return example
         with open_source(manifest.root / example.path) as source:
             times = source.times[within(source.times, example.start, example.end)].tolist()
+        if times[0] < 0:  # a manifest knows no seconds before 0
+            raise ReadError(example.path, f"expected times from 0 on, got {times[0]}")
         if len(times) != len(rows):
             raise ReadError(example.path, f"expected numbers for each of {len(times)} frames, got {len(rows)} rows")
         ends = [*times[1:], math.inf]
@@ -50,7 +52,7 @@ def values_of_frames(manifest: Manifest) -> Manifest:
 
 
 def values_of_steps(manifest: Manifest, most: int) -> Manifest:
-    """The same manifest with a label for each step; examples that say nothing, or of more steps than `most`, are broken.
+    """The same manifest with a label for each step; examples that say nothing, or of too many steps, are broken.
 
     Args:
         manifest: its labels are numbers, or the name of a table of them.

@@ -43,7 +43,7 @@ class AutoencoderConfig:
         channels: of the convolution in each stage of the encoder, and backwards in the decoder. Each stage halves H and
             W, rounded up.
         kernel_size: odd size of every convolution; all keep H and W but where they halve or double it.
-        downsample: how a stage halves H and W: "stride", a convolution of stride 2; or "max" or "mean" pooling after it.
+        downsample: how a stage halves H and W: "stride", a convolution of stride 2; or "max" or "mean" pooling after.
         upsample: how a stage of the decoder doubles them: the "nearest" pixel or "bilinear", each before a convolution,
             or a "transposed" convolution of stride 2.
         bottleneck: what goes through time: a small "map" (ConvLSTM), or one "vector" a frame (CNN-LSTM).

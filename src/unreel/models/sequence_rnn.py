@@ -6,8 +6,8 @@
     many to many of any       output_length: an encoder reads all frames, a decoder writes its own number of steps
     other length
 
-The last two are one thing: a decoder begins with the state of the encoder, however many frames that has read (Cho et al.
-2014, arXiv 1406.1078; Sutskever et al. 2014, arXiv 1409.3215). It is fed its own answers in training too, so that
+The last two are one thing: a decoder begins with the state of the encoder, however many frames that has read (Cho et
+al. 2014, arXiv 1406.1078; Sutskever et al. 2014, arXiv 1409.3215). It is fed its own answers in training too, so that
 training and use do the same. What this file is not: it knows no loss, no label and no file.
 
 Shape letters: N clips, T frames, D features of a frame, H hidden features, L steps of an answer, K outputs.

@@ -56,7 +56,7 @@ class Strips:
 
 
 def strips(results: Results) -> Strips | None:
-    """Errors and hits of the test side, None where there are no predictions with a truth, or answers are of frames or steps."""
+    """Errors and hits of the test side, None where none has a truth, or answers are of frames."""
     if results.task in (*OF_FRAMES, "sequence"):
         return None
     rows = [row for row in results.predictions if row.get("truth") is not None]

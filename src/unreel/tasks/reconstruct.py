@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.utilities.data import dim_zero_cat
 
 from unreel.clip import ClipBatch
 from unreel.tasks.base import Labelled, Task
@@ -131,9 +132,7 @@ class ErrorMeasures(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The four measures, each a scalar."""
-        errors, truth = (
-            torch.cat([*state]) if isinstance(state, list) else state for state in (self.errors, self.truth)
-        )
+        errors, truth = dim_zero_cat(self.errors), dim_zero_cat(self.truth)
         usual, known = errors[truth != 1], truth != UNKNOWN
         errors, truth = errors[known], truth[known]
         nan = errors.new_tensor(torch.nan)

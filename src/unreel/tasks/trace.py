@@ -45,14 +45,19 @@ class Trace(Regress):
         return ("value",) if count == 1 else tuple(f"value_{index}" for index in range(count))
 
     def fit_scale(self, examples: Sequence[Labelled]) -> None:
-        """Set `mean` and `std` to those of the examples' known numbers."""
+        """Set `mean` and `std` to those of the examples' known numbers.
+
+        Raises:
+            ManifestError: nothing is known of one of them.
+        """
         rows = [_numbers(example, label) for example in examples for label in _labels(example)]
-        values = torch.tensor(rows, dtype=torch.float64)
+        values = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(self.labels))
         for index, column in enumerate(values.T):
             known = column[column.isfinite()]
-            if len(known):
-                self.mean[index] = known.mean()
-                self.std[index] = known.std(correction=0).clamp_min(1e-8)
+            if not len(known):
+                raise ManifestError(f"expected known numbers {self.labels[index]!r} to learn from, found none")
+            self.mean[index] = known.mean()
+            self.std[index] = known.std(correction=0).clamp_min(1e-8)
 
     def encode(self, example: Labelled, times: Tensor) -> Mapping[str, Tensor]:
         """`value` (T, K), float32."""
