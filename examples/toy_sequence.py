@@ -3,8 +3,7 @@
     python examples/toy_sequence.py
 
 x = (1, 1), (0, 0) five times; y = 1, .8, .6, 0, 0, 0; SimpleRNN(1) and a Dense(1) on each step. No choice of its
-parameters is nearer to y than a mean squared error of 0.000822, and some starts end far above it.
-docs/guides/sequences.md tells why.
+parameters is nearer to y than a mean squared error of 0.000822; docs/guides/sequences.md tells why.
 """
 
 import torch

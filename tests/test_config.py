@@ -162,7 +162,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("model: {recurrence: lstn}", "expected one of lstm, gru, rnn, none, got lstn - did you mean lstm?"),
         (
             "task: classfy",
-            "task must be one of classify, multilabel, tag, multitag, regress, got 'classfy' - did you mean",
+            "task must be one of classify, multilabel, tag, multitag, regress, trace, sequence, reconstruct, got 'classfy' - did you mean",
         ),
         ("training: null", "expected settings by name in training, got null"),
         ("model: 3", "expected settings by name in model, got int 3"),
@@ -171,7 +171,10 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("seeds: 0", "seeds must be ≥ 1, got 0"),
         ("data: {", "expected YAML, got"),
         ("model: {class_path: os.system}", "unknown setting model.class_path"),
-        ("model: {name: os.system}", "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.system"),
+        (
+            "model: {name: os.system}",
+            "model.name: expected one of cnn_rnn, conv_lstm_tagger, autoencoder, rnn, got os.system",
+        ),
         ("model: {name: conv_lstm}", "got conv_lstm - did you mean conv_lstm_tagger?"),
         ("model: {name: conv_lstm_tagger, chanels: [3]}", "model.chanels - did you mean model.channels?"),
         (
@@ -260,7 +263,10 @@ def test_a_file_and_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--size", "64"], "data.preprocess.size: expected a list of 2, such as [64, 64], each a whole number, got 64"),
         (["--task", "classfy"], "got 'classfy' - did you mean classify?"),
         (["--data.cache", "dsk"], "data.cache: expected one of none, disk, memory, got dsk - did you mean disk?"),
-        (["--model.name", "os.path"], "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.path"),
+        (
+            ["--model.name", "os.path"],
+            "model.name: expected one of cnn_rnn, conv_lstm_tagger, autoencoder, rnn, got os.path",
+        ),
         (
             ["--model.name", "conv_lstm_tagger", "--model.chanels", "4"],
             "--model.chanels - did you mean --model.channels?",

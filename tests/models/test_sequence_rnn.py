@@ -62,7 +62,7 @@ def test_the_toy_is_learned_to_its_limit():
             return loss
 
         optimizer.step(closure)
-        errors.append(float(closure()))
+        errors.append(closure().item())
     assert min(errors) == pytest.approx(LIMIT, rel=0.02)
     assert min(errors) > 0.999 * LIMIT
 

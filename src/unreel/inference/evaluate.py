@@ -123,7 +123,7 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
     """
     task = run.trained_task()
     targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
-    scores = task.constant(targets).float().expand(len(measured.truth), -1)
+    scores = task.constant(targets).float().expand(len(measured.truth), -1).contiguous()
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
 
