@@ -66,7 +66,7 @@ def is_category(file: PurePosixPath | Path) -> bool:
 
 def is_film_name(file: PurePosixPath | Path) -> bool:
     """Whether the name is one of a file of frames that may have a table beside it: not of a table itself."""
-    return is_readable_name(str(file)) and not is_table_name(file)
+    return is_readable_name(str(file)) and not is_table_name(str(file))
 
 
 def frame_times(path: str | Path, example: Example) -> Tensor:

@@ -8,7 +8,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from unreel.clip import Clip, LongClip
+from unreel.clip import Clip, ClipBatch, LongClip
 from unreel.data import ClipDataset, Example, SamplingConfig
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ReadError
@@ -63,6 +63,8 @@ def reconstruct(run: Run, example: Example, places: Sequence[int]) -> tuple[Tens
     loader = build_loader(run, [example], run.root, nothing)
     with torch.inference_mode(), closing(loader):
         for batch in loader:
+            if not isinstance(batch, ClipBatch | LongClip):
+                continue
             state, begin = None, 0
             pieces = map(batch.read, range(batch.chunks)) if isinstance(batch, LongClip) else [batch.frames]
             for piece in pieces:

@@ -138,15 +138,14 @@ class SequenceRNN(nn.Module):
             width = config.hidden_size
             answers *= config.output_length or 1
         else:
-            kind = _RECURRENCES[config.recurrence]
-            self.recurrence = kind(
+            self.recurrence = _RECURRENCES[config.recurrence](
                 width,
                 config.hidden_size,
                 config.num_layers,
                 bidirectional=config.bidirectional,
                 dropout=config.dropout,
             )
-            width = config.hidden_size * self.recurrence.directions
+            width = config.hidden_size * (2 if config.bidirectional else 1)
             if config.output_length is not None:
                 self.decoder = _Decoder(config, num_outputs)
         self.dropout = nn.Dropout(config.dropout)
@@ -175,7 +174,8 @@ class SequenceRNN(nn.Module):
         if frames.ndim != 3 or tuple(frames.shape[2:]) != self.frame_shape:
             raise ValueError(f"frames must be (N, T, {self.frame_shape[0]}), got {tuple(frames.shape)}")
         lengths = valid.ragged(lengths, frames.shape[1])
-        recurrent, pooled = ((), None) if state is None else state
+        recurrent: tuple[Tensor, ...] = () if state is None else state[0]
+        pooled = None if state is None else state[1]
         x = self.normalize(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         if self.perceptron is not None:
             x = self.perceptron(x)

@@ -111,7 +111,7 @@ def _curve(row: Mapping[str, Any]) -> Figure:
             continue  # nothing is known of any frame
         edges = np.flatnonzero(np.diff(np.concatenate([[False], holds, [False]]).astype(int))).reshape(-1, 2)
         for begin, stop in edges:
-            axes.axvspan(times[begin], ends[stop - 1], color=color, alpha=depth, linewidth=0)
+            axes.axvspan(float(times[begin]), float(ends[stop - 1]), color=color, alpha=depth, linewidth=0)
     axes.step(np.append(times, ends[-1]), np.append(errors, errors[-1]), where="post", color=MODEL, linewidth=1.1)
     axes.set_ylim(0, 1.08 * max(float(errors.max()), 1e-12))
     axes.set_xlim(times[0], ends[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -116,6 +116,18 @@ class Trace(Regress):
         ]
 
 
+class _Length(Protocol):
+    @property
+    def output_length(self) -> int: ...
+
+
+class _Decodes(Protocol):
+    """What `Series` asks of a model beside its answers; RunConfig allows no other."""
+
+    @property
+    def config(self) -> _Length: ...
+
+
 class Series(Trace):
     """K numbers for each of L steps of their own, whatever the number of frames: the task `sequence`.
 
@@ -131,7 +143,7 @@ class Series(Trace):
         Raises:
             ManifestError: the example has more steps than the model answers.
         """
-        length = self.model.config.output_length  # type: ignore[union-attr] (RunConfig allows no other)
+        length = cast(_Decodes, self.model).config.output_length
         if len(example.labels) > length:
             raise ManifestError(
                 f"expected at most {length} steps, {example.key} has {len(example.labels)}: set model.output_length"

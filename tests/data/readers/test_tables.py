@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from unreel.data.readers import open_source
+from unreel.data.readers.tables import TableSource
 from unreel.errors import ReadError
 
 
@@ -53,6 +54,7 @@ def test_the_same_numbers_in_a_table_and_in_an_array(tmp_path: Path) -> None:
 def test_seconds(tmp_path: Path) -> None:
     with open_source(written(tmp_path, "x,Time,y\n1,0.5,2\n3,0.75,4\n")) as source:
         assert source.times.tolist() == [0.5, 0.75]
+        assert isinstance(source, TableSource)
         assert source.columns == ("x", "y")
         assert torch.equal(source.read([0, 1]), torch.tensor([[1.0, 2], [3, 4]]))
 
