@@ -174,7 +174,7 @@ class SequenceRNN(nn.Module):
         if frames.ndim != 3 or tuple(frames.shape[2:]) != self.frame_shape:
             raise ValueError(f"frames must be (N, T, {self.frame_shape[0]}), got {tuple(frames.shape)}")
         lengths = valid.ragged(lengths, frames.shape[1])
-        recurrent: tuple[Tensor, ...] = () if state is None else state[0]
+        recurrent = tuple[Tensor, ...]() if state is None else state[0]
         pooled = None if state is None else state[1]
         x = self.normalize(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         if self.perceptron is not None:
