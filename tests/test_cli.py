@@ -13,6 +13,8 @@ import pytest
 
 from unreel import experiment
 from unreel.cli import VERBS, main
+from unreel.data import downloading
+from unreel.data.downloading import IMAGE_SETS, ImageSet
 from unreel.training import fitting
 
 from conftest import write_moving_dots  # isort: skip
@@ -124,6 +126,7 @@ def test_train_leaves_a_run_folder(unreel: Terminal, dots: Path, tmp_path: Path)
         "config.yaml versions.json labels.json frame.json manifest.csv left_out.csv data.json history.csv model.txt"
     )
     expected += " checkpoint.safetensors weights.safetensors metrics.json predictions.jsonl report.html tensorboard"
+    expected += " explanations"
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(expected.split())
 
 
@@ -265,6 +268,20 @@ def test_predict(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> Non
     assert rows_of((tmp_path / "rows.jsonl").read_text(encoding="utf-8")) == folder
 
 
+def test_explain(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.npy").write_bytes(b"nothing")
+    file = next((dots / "left").iterdir())
+    said = unreel("explain", run, file, tmp_path / "broken.npy", "--target", "right", "--out", tmp_path / "why")
+    assert said == f"{tmp_path / 'why' / 'index.html'}\n"
+    assert "1 clips could not be explained" in said.err
+    fine, broken = rows_of((tmp_path / "why" / "explanations.jsonl").read_text("utf-8"))
+    assert (fine["file"], fine["target"], len(fine["importance"])) == (str(file), "right", 4)
+    assert "error" in broken
+    assert (tmp_path / "why" / fine["picture"]).is_file()
+    unreel("explain", run, "--split", "val", "--method", "grad_cam", "--out", tmp_path / "val")
+    assert "either files or" in unreel.refused("explain", run, "--out", tmp_path / "none")
+
+
 def test_predict_tells_of_broken_files(unreel: Terminal, run: Path, dots: Path, tmp_path: Path) -> None:
     shutil.copy(dots / "left" / "s00_0.npy", tmp_path / "good, [new] ü.npy")
     (tmp_path / "torn.npy").write_bytes((dots / "left" / "s00_0.npy").read_bytes()[:90])
@@ -343,3 +360,16 @@ def test_arrays_of_another_size_are_fitted(unreel: Terminal, run: Path, tmp_path
     np.save(tmp_path / "wide.npy", np.zeros((3, 1, 5, 20), dtype=np.uint8))
     [row] = rows_of(unreel("predict", run, tmp_path / "wide.npy"))
     assert "error" not in row
+
+
+def test_download(unreel: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "expected one of cifar10, mnist" in unreel.refused("download", "cifra10", tmp_path)
+    fetched = []
+
+    def fetch(images: ImageSet, folder: Path) -> Path:
+        fetched.append(images)
+        return folder
+
+    monkeypatch.setattr(downloading, "fetch", fetch)
+    assert unreel("download", "mnist", tmp_path / "sets") == f"{tmp_path / 'sets' / 'mnist'}\n"
+    assert fetched == [IMAGE_SETS["mnist"]]

@@ -11,20 +11,49 @@ import yaml
 
 from unreel.cli import SHORT_FLAGS, main
 from unreel.config import DataConfig, RunConfig, TrainingConfig, build_parser, from_yaml, load_config, to_yaml
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import (
+    AugmentConfig,
+    ManifestConfig,
+    PreprocessConfig,
+    SamplingConfig,
+    SoundAugmentConfig,
+    SoundConfig,
+    SplitConfig,
+    TextConfig,
+    VolumeConfig,
+)
 from unreel.errors import ConfigError
-from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig
+from unreel.models import (
+    MODELS,
+    CNNRNNConfig,
+    ConvLSTMTaggerConfig,
+    CRDNNConfig,
+    EncoderConfig,
+    ImageRNNConfig,
+    ScanRNNConfig,
+    TextRNNConfig,
+)
 from unreel.tasks import OptimConfig
 
 CHANGED = RunConfig(
     task="tag",
     data=DataConfig(
         path="käse, brot/videos.csv",
-        manifest=ManifestConfig(label_column="class", group_column="who", group_from=r"(g\d\d): "),
+        manifest=ManifestConfig(
+            label_column="class", group_column="who", group_from=r"(g\d\d): ", pattern=r"(?P<label>\d)_"
+        ),
         split=SplitConfig(val=0.2, test=0.1, folds=3, fold=1, seed=7),
         sampling=SamplingConfig("window", frames=5, stride=2),
         preprocess=PreprocessConfig(size=(48, 64), fit="pad", channels="grey"),
-        augment=AugmentConfig(flip=True, crop=0.8, brightness=0.1, contrast=0.2),
+        augment=AugmentConfig(
+            flip=True,
+            crop=0.8,
+            brightness=0.1,
+            contrast=0.2,
+            shift=0.125,
+            sound=SoundAugmentConfig(2, 5, 3, 0.3, 0.5, 0.1, 0.2, (5.0, 30.0)),
+        ),
+        sound=SoundConfig(8000, 32.0, 16.0, 40, 30.0, 3900.0),
         balance="loss",
         batch_size=3,
         workers=0,
@@ -94,7 +123,105 @@ FILM = RunConfig(
     ),
     training=TrainingConfig(through_time="recompute", chunk=8),
 )
-ALL = (RunConfig(), CHANGED, TIMM, DOWNLOADED, FILM, RunConfig(model=ConvLSTMTaggerConfig()))
+TEXT = RunConfig(
+    data=DataConfig(
+        manifest=ManifestConfig(text_column="review"),
+        text=TextConfig("characters", "kim", lower=False, min_count=3, max_length=50, encoding="latin-1"),
+    ),
+    model=TextRNNConfig(
+        vocabulary=7,
+        embedding_size=5,
+        embeddings="glove.txt",
+        widths=(3, 4),
+        channels=6,
+        padding="causal",
+        recurrence="gru",
+        hidden_size=9,
+        num_layers=2,
+        bidirectional=True,
+        pool="last",
+        dropout=0.1,
+        embedding_dropout=0.2,
+        word_dropout=0.4,
+    ),
+)
+SOUND = RunConfig(
+    data=DataConfig(sampling=SamplingConfig("window")),
+    model=CRDNNConfig(
+        channels=(8, 8),
+        kernel_size=(5, 3),
+        pools=(2, 4),
+        time_pool=2,
+        norm_frames=64,
+        recurrence="lstm",
+        hidden_size=9,
+        num_layers=2,
+        bidirectional=False,
+        dense=(),
+        dropout=0.1,
+        pool="attention",
+    ),
+)
+STREAM = RunConfig(data=DataConfig(sampling=SamplingConfig("all")), model=CRDNNConfig(causal=True))
+IMAGE = RunConfig(
+    model=ImageRNNConfig(
+        form="parallel",
+        channels=8,
+        kernel_size=5,
+        pool_size=3,
+        recurrence="gru",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        activation="relu",
+        recurrent_activation="hard_sigmoid",
+        order="snake",
+        pool="mean",
+        dense=12,
+        dense_activation="relu",
+        dropout=0.2,
+        plain=True,
+    )
+)
+SCAN = RunConfig(
+    data=DataConfig(
+        volume=VolumeConfig(
+            planes=("sagittal", "axial"), spacing=0.8, field=160.0, window=(-160.0, 240.0), percentiles=(1.0, 99.0)
+        ),
+        augment=AugmentConfig(shift=0.1),
+    ),
+    model=ScanRNNConfig(
+        encoder=EncoderConfig(channels=(4,)),
+        encoders="separate",
+        views=2,
+        recurrence="lstm",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        dropout=0.2,
+        pool="max",
+        micro_batch=8,
+        recompute=True,
+    ),
+    training=TrainingConfig(choose_by="auroc"),
+)
+ALL = (
+    RunConfig(),
+    CHANGED,
+    TIMM,
+    DOWNLOADED,
+    FILM,
+    RunConfig(model=ConvLSTMTaggerConfig()),
+    TEXT,
+    RunConfig(model=TextRNNConfig()),
+    SOUND,
+    RunConfig(model=CRDNNConfig()),
+    STREAM,
+    IMAGE,
+    RunConfig(model=ImageRNNConfig()),
+    SCAN,
+    RunConfig(model=ScanRNNConfig()),
+)
 """Every field differs from its default in one of them."""
 
 
@@ -162,7 +289,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("model: {recurrence: lstn}", "expected one of lstm, gru, rnn, none, got lstn - did you mean lstm?"),
         (
             "task: classfy",
-            "task must be one of classify, multilabel, tag, multitag, regress, got 'classfy' - did you mean",
+            "regress, trace, sequence, reconstruct, got 'classfy' - did you mean",
         ),
         ("training: null", "expected settings by name in training, got null"),
         ("model: 3", "expected settings by name in model, got int 3"),
@@ -171,7 +298,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("seeds: 0", "seeds must be ≥ 1, got 0"),
         ("data: {", "expected YAML, got"),
         ("model: {class_path: os.system}", "unknown setting model.class_path"),
-        ("model: {name: os.system}", "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.system"),
+        ("model: {name: os.system}", f"model.name: expected one of {', '.join(MODELS)}, got os.system"),
         ("model: {name: conv_lstm}", "got conv_lstm - did you mean conv_lstm_tagger?"),
         ("model: {name: conv_lstm_tagger, chanels: [3]}", "model.chanels - did you mean model.channels?"),
         (
@@ -179,6 +306,8 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
             "it may be one of name, channels, pools,",
         ),
         ("model: {channels: [3, 4]}", "unknown setting model.channels"),
+        ("model: {name: text_rnn, recurrence: none, pool: last}", "pool 'last' needs a recurrence"),
+        ("data: {text: {encoding: utf-9}}", "encoding must be one such as utf-8, latin-1 or cp1252, got 'utf-9'"),
         ("model: {name: conv_lstm_tagger, dense: 3}", "model.dense: expected a list such as [16, 32]"),
         (
             "model: {name: conv_lstm_tagger, channels: [3]}",
@@ -260,7 +389,7 @@ def test_a_file_and_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--size", "64"], "data.preprocess.size: expected a list of 2, such as [64, 64], each a whole number, got 64"),
         (["--task", "classfy"], "got 'classfy' - did you mean classify?"),
         (["--data.cache", "dsk"], "data.cache: expected one of none, disk, memory, got dsk - did you mean disk?"),
-        (["--model.name", "os.path"], "model.name: expected one of cnn_rnn, conv_lstm_tagger, got os.path"),
+        (["--model.name", "os.path"], f"model.name: expected one of {', '.join(MODELS)}, got os.path"),
         (
             ["--model.name", "conv_lstm_tagger", "--model.chanels", "4"],
             "--model.chanels - did you mean --model.channels?",
@@ -312,7 +441,7 @@ def test_numbers_behind_a_flag_that_takes_a_list_are_a_list(capsys: pytest.Captu
     assert (config.data.preprocess.size, config.data.path, config.seed) == ((64, 32), "videos", 3)
 
 
-@pytest.mark.parametrize("config", [RunConfig(), FILM])
+@pytest.mark.parametrize("config", [RunConfig(), FILM, TEXT, SOUND, IMAGE])
 def test_help_explains_every_setting(config: RunConfig) -> None:
     text = " ".join(build_parser("unreel train", config.model.name).format_help().split())
     for name in leaves(config):

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from unreel.demo_data import WAYS, make_moving_digits, order, render, write_clip
+from unreel.demo_data import WAYS, boxes, clip_seed, make_moving_digits, order, render, write_clip
 from unreel.errors import ConfigError
 
 
@@ -123,3 +123,21 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(folder: Path
 def test_numbers_that_cannot_be_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         make_moving_digits(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_boxes_hold_the_digit(way: str) -> None:
+    ones = np.ones((8, 8))
+    clip = render(ones, way, size=32, frames=16, seed=7).astype(float)
+    box = boxes(way, 32, 16, 7)
+    assert box.shape == clip.shape
+    assert box.mean() == 0.25
+    assert clip[box].mean() > clip[~box].mean() + 60
+    assert all(frame[inside].mean() > frame[~inside].mean() + 60 for frame, inside in zip(clip, box, strict=True))
+
+
+def test_a_clip_can_be_drawn_again(folder: Path, table: list[dict[str, str]]) -> None:
+    row = table[5]
+    image = int(row["group"].partition("-image")[2])
+    again = render(load_digits().images[image] / 16, row["label"], 32, 16, clip_seed(3, image, row["label"]))
+    assert np.abs(decode(folder / row["path"]).astype(int) - again).mean() < 3

@@ -32,6 +32,11 @@ def test_layers_of_your_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "agree" in capsys.readouterr().out
 
 
+def test_toy_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    load("toy_sequence").main()
+    assert "the limit is 0.000822" in capsys.readouterr().out
+
+
 def test_train_in_python(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "train_in_python.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
@@ -46,7 +51,8 @@ def test_every_flag_and_verb_in_the_docs_exists(page: str) -> None:
     parsers = [build_parser("unreel", model) for model in MODELS]
     known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     known |= {*SHORT_FLAGS, "--out", "--resume", "--print_config", "--plot", "--json", "--rows", "--timelines"}
-    known |= {"--help"}
+    known |= {"--split", "--target", "--method"}
+    known |= {"--help", "--text"}
     said = set(
         re.findall(r"(?<![\w-])--[a-z][\w.-]*", "\n".join(re.findall(r"unreel [^\n`]*|\| `--[^|]*|`--[^`]*`", text)))
     )

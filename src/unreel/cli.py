@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,7 +26,7 @@ from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
 from unreel.parsing import ConfigParser
-from unreel.runs import Run, build_model, load_manifest
+from unreel.runs import Run, build_model, load_manifest, with_vocabulary
 from unreel.training import StoppedError
 
 USAGE = """\
@@ -36,11 +37,14 @@ unreel: CNN-recurrent models over anything that comes frame by frame
   unreel train --resume RUN       go on where it was stopped
   unreel evaluate RUN [DATA]      measure a run on labelled clips (its own test side without DATA)
   unreel predict RUN PATHS...     one JSON row a clip
+  unreel explain RUN FILES...     which frames and which places of a clip counted: pictures, rows, a page
   unreel report RUN               write RUN/report.html again
   unreel summary DATA             every layer of the model that would be trained
   unreel demo                     all of it on moving digits, offline, in minutes
+  unreel download NAME [DIR]      a public set of images: cifar10, mnist, fashion_mnist, kmnist
 
-DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), or a folder of films with labels beside them.
+DATA is a folder of class folders, a zip of them, a table (CSV, JSONL), files of many labelled images or volumes (.npz,
+IDX, CIFAR-10), a folder of films with labels beside them, or scans as MRNet lays them out.
 unreel VERB --help tells the flags of a verb."""
 
 SHORT_FLAGS = {
@@ -48,9 +52,12 @@ SHORT_FLAGS = {
     "--workers": "--data.workers",
     "--batch-size": "--data.batch_size",
     "--frames": "--data.sampling.frames",
+    "--planes": "--data.volume.planes",
     "--size": "--data.preprocess.size",
     "--group-from": "--data.manifest.group_from",
+    "--pattern": "--data.manifest.pattern",
     "--label-column": "--data.manifest.label_column",
+    "--text-column": "--data.manifest.text_column",
     "--group-column": "--data.manifest.group_column",
     "--folds": "--data.split.folds",
     "--lr": "--optim.lr",
@@ -92,12 +99,17 @@ def scan(arguments: Sequence[str], console: Console) -> None:
         "scan", "Counts per class, lengths, sizes, frame rates, unreadable files, duplicates.", TABLE_FLAGS
     )
     parser.add_class_arguments(data.ManifestConfig, "manifest")
+    parser.add_class_arguments(data.TextConfig, "text")
+    parser.add_class_arguments(data.SoundConfig, "sound")
+    parser.add_class_arguments(data.VolumeConfig, "volume")
     parser.add_argument("DATA", type=str, help="a folder of class folders, a zip of them, or a table")
     parser.add_argument("--workers", type=int, default=2, help="processes that open clips")
     parser.add_argument("--json", type=str | None, default=None, help="also write the report to this file")
     parser.add_argument("--plot", type=str | None, default=None, help="also write the plots to this PNG file")
     values = parser.instantiate(parser.parse_args(arguments))
-    report = data.scan(data.load(values.DATA, values.manifest), workers=values.workers, console=console)
+    manifest = data.load(values.DATA, values.manifest)
+    reading = data.Reading(values.text, sound=values.sound, volume=values.volume)
+    report = data.scan(manifest, values.workers, console, reading=reading)
     for table in report.tables():
         Console().print(table)
     if values.json:
@@ -159,7 +171,8 @@ def predict(arguments: Sequence[str], console: Console) -> None:
     """Print rows."""
     parser = _parser("predict", "One JSON row a clip: file, seconds, labels, scores; or file and error.")
     parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
-    parser.add_argument("PATHS", type=str, nargs="+", help="files, folders, patterns")
+    parser.add_argument("PATHS", type=str, nargs="*", default=[], help="files, folders, patterns")
+    parser.add_argument("--text", type=str | None, default=None, help="a text in place of PATHS")
     parser.add_argument("--out", type=str | None, default=None, help="write to this file instead of the terminal")
     parser.add_argument(
         "--timelines",
@@ -168,20 +181,23 @@ def predict(arguments: Sequence[str], console: Console) -> None:
         help="labels of frames: draw each film as a PNG into this folder; beside --out by default",
     )
     values = parser.parse_args(arguments)
+    if not values.PATHS and values.text is None:
+        raise ConfigError("expected PATHS, files or folders to predict on: unreel predict RUN PATHS...")
     broken = 0
     run = Run.load(values.RUN)
+    rows_of_text = [] if values.text is None else inference.predict_texts(run, [values.text])
     target = values.out and Path(values.out)
     drawn = _timelines_folder(run, target, values.timelines)
     films: dict[str, list[Mapping[str, object]]] = {}
     with target.open("w", encoding="utf-8", errors="backslashreplace") if target else nullcontext(sys.stdout) as file:
-        for row in inference.predict(run, values.PATHS):
+        for row in chain(rows_of_text, inference.predict(run, values.PATHS) if values.PATHS else ()):
             broken += "error" in row
             print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
-            if drawn and "error" not in row:
+            if drawn and "file" in row and "error" not in row:
                 films.setdefault(row["file"], []).append(row)
     if drawn:
         for name, rows in zip(_distinct_names(films), films.values(), strict=True):
-            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path()))
+            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path(), run.reading))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
 
@@ -194,7 +210,8 @@ def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path 
                 f"--timelines draws labels of frames ({', '.join(reports.FRAME_TASKS)}), this run has none"
             )
         return None
-    folder = Path(asked) if asked else target.with_suffix(".timelines") if target else None
+    beside = target.with_suffix(".timelines") if target and not run.is_text else None  # texts are short, and many
+    folder = Path(asked) if asked else beside
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -208,6 +225,25 @@ def _distinct_names(files: Iterable[str]) -> list[str]:
         places = (f"{stem}{'' if number == 1 else f'-{number}'}.png" for number in range(1, len(names) + 2))
         names[next(place for place in places if place not in names)] = None
     return list(names)
+
+
+def explain(arguments: Sequence[str], console: Console) -> None:
+    """Show which frames and which places counted."""
+    parser = _parser("explain", "A picture and a row a clip, and a page with all: which frames, which places counted.")
+    parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
+    parser.add_argument("FILES", type=str, nargs="*", help="files, folders, patterns")
+    parser.add_argument("--split", type=str | None, default=None, help="in place of files: train, val or test")
+    parser.add_argument(
+        "--target", type=str | None, default=None, help="the label to explain; else what the model says"
+    )
+    parser.add_argument("--method", type=inference.Method, default="hires_cam", help="how gradients weigh the maps")
+    parser.add_argument("--out", type=str, required=True, help="the folder to write")
+    values = parser.parse_args(arguments)
+    explained = inference.explain(Run.load(values.RUN), values.FILES, values.split, values.target, values.method)
+    page, broken = reports.write_explanations(explained, Path(values.out))
+    if broken:
+        console.print(f"{broken} clips could not be explained: their rows have an error", style="yellow")
+    print(page)
 
 
 def report(arguments: Sequence[str], console: Console) -> None:
@@ -225,7 +261,10 @@ def summary(arguments: Sequence[str], console: Console) -> None:
     parser = _config_parser("summary", arguments, "unreel summary DATA [settings]")
     values = parser.parse_args(arguments)
     config = _with_data(_configuration(parser, values))
-    labels, frame_shape = experiment.look(config, load_manifest(config))
+    manifest = load_manifest(config)
+    labels, frame_shape = experiment.look(config, manifest)
+    if frame_shape == ():
+        config, _ = with_vocabulary(config, manifest.examples, manifest.root)
     print(summarize(build_model(config, labels, frame_shape), frame_shape, config.data.sampling.frames))
 
 
@@ -236,14 +275,25 @@ def run_demo(arguments: Sequence[str], console: Console) -> None:
     demo.run(Path(parser.parse_args(arguments).out), console)
 
 
+def download(arguments: Sequence[str], console: Console) -> None:
+    """Fetch a public set of images."""
+    parser = _parser("download", "Fetch a public set of images into DIR/NAME, check it, and print that folder.")
+    parser.add_argument("NAME", type=str, help=", ".join(data.IMAGE_SETS))
+    parser.add_argument("DIR", type=str, nargs="?", default="data", help="where the folder is made; ./data by default")
+    values = parser.parse_args(arguments)
+    print(data.download(values.NAME, values.DIR))
+
+
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "scan": scan,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "explain": explain,
     "report": report,
     "summary": summary,
     "demo": run_demo,
+    "download": download,
 }
 
 

@@ -16,10 +16,21 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import Namespace
 
-from unreel.data import AugmentConfig, ManifestConfig, PreprocessConfig, SamplingConfig, SplitConfig
+from unreel.data import (
+    AugmentConfig,
+    ManifestConfig,
+    PreprocessConfig,
+    Reading,
+    SamplingConfig,
+    SoundConfig,
+    SplitConfig,
+    TextConfig,
+    VolumeConfig,
+)
 from unreel.errors import ConfigError
-from unreel.models import MODELS, CNNRNNConfig, ModelConfig
+from unreel.models import MODELS, AutoencoderConfig, CNNRNNConfig, CRDNNConfig, ModelConfig, SequenceRNNConfig
 from unreel.nearest import nearest
+from unreel.nn import SeesViews
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, OptimConfig
 
@@ -29,11 +40,14 @@ class DataConfig:
     """Where the clips are and how they become tensors.
 
     Args:
-        path: a folder of class folders, a zip of them, or a table (CSV, JSONL).
+        path: a folder of class folders, a zip of them, a table (CSV, JSONL), or files of sentences.
         manifest: how a table or path is read.
         split: how clips are divided into training, validation and test.
-        sampling: which frames of a clip are taken.
-        preprocess: what is done to every frame, in training and ever after.
+        sampling: which frames of a clip are taken; of a text or a sound all of them, where nothing else is said here.
+        text: how texts are read, in training and ever after.
+        sound: how sound becomes frames, likewise.
+        volume: how a scan becomes slices, likewise.
+        preprocess: what is done to every image, in training and ever after.
         augment: what is done to training clips only.
         balance: `sampler` draws rare classes more often, `loss` gives them more weight.
         batch_size: clips a step and device.
@@ -46,6 +60,9 @@ class DataConfig:
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    sound: SoundConfig = field(default_factory=SoundConfig)
+    volume: VolumeConfig = field(default_factory=VolumeConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     balance: Literal["none", "sampler", "loss"] = "none"
@@ -58,6 +75,11 @@ class DataConfig:
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError(f"batch_size must be ≥ 1 and workers ≥ 0, got {self.batch_size} and {self.workers}")
 
+    @property
+    def reading(self) -> Reading:
+        """What readers must know besides the file, as far as it is known before training."""
+        return Reading(text=self.text, sound=self.sound, volume=self.volume)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -67,6 +89,7 @@ class TrainingConfig:
         epochs: passes over the training clips at most.
         keep: the weights that a run keeps: of the epoch that is `best` on validation, or of the `last` one, for which
             no validation side is needed (`data.split.val` 0).
+        choose_by: the measure of validation that the best epoch is chosen by, such as `auroc`; None for the task's own.
         patience: stop when validation has not improved for so many epochs; None trains to the end.
         gradient_clip: largest norm of the gradient; None leaves it.
         accumulate: batches whose gradients are summed before a step.
@@ -86,6 +109,7 @@ class TrainingConfig:
 
     epochs: int = 30
     keep: Literal["best", "last"] = "best"
+    choose_by: str | None = None
     patience: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
@@ -113,7 +137,8 @@ class RunConfig:
     Args:
         task: what an output means: classify (one class a clip), multilabel (any number of classes a clip), tag (a class
             a frame, or whatever labels a frame has if they overlap: it then becomes multitag), multitag (any number of
-            classes a frame) or regress (numbers).
+            classes a frame), regress (numbers), trace (numbers of each frame), sequence (numbers over steps of their
+            own) or reconstruct (how badly each frame can be made again).
         data: the clips.
         model: the model; `model.name` is a key of `MODELS`.
         optim: the optimiser and loss settings.
@@ -134,10 +159,47 @@ class RunConfig:
         if self.task not in TASKS:
             raise ConfigError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}{nearest(self.task, TASKS)}")
         _check_model(self.model.name)
+        task = TASKS[self.task]
+        if self.training.choose_by not in (None, task.monitor, *task.also):
+            measures = ", ".join((task.monitor, *task.also))
+            raise ConfigError(
+                f"training.choose_by must be one of {measures} for task {self.task}, got {self.training.choose_by!r}"
+            )
         if self.seeds < 1:
             raise ConfigError(f"seeds must be ≥ 1, got {self.seeds}")
+        sampling = self.data.sampling
+        neighbours = sampling.policy in ("all", "window") or sampling == SamplingConfig()  # left open: all of them
+        if isinstance(self.model, CRDNNConfig) and not neighbours:
+            raise ConfigError(
+                "the model crdnn hears how neighbouring frames differ, so it needs them side by side: set "
+                f"data.sampling.policy all, or window; got {sampling.policy}"
+            )
+        self._check_task_fits_model()
         if self.training.through_time != "whole":
             self._check_through_time()
+
+    @property
+    def monitor(self) -> str:
+        """The measure of validation that the best epoch is chosen by."""
+        return self.training.choose_by or TASKS[self.task].monitor
+
+    def _check_task_fits_model(self) -> None:
+        """Some tasks ask a model for what only one can answer, and the other way round."""
+        reconstructs = isinstance(self.model, AutoencoderConfig)
+        if (self.task == "reconstruct") != reconstructs:
+            raise ConfigError(
+                "the task reconstruct and the model autoencoder belong together, got task "
+                f"{self.task} and model {self.model.name}: set --task reconstruct --model.name autoencoder, or neither"
+            )
+        decodes = isinstance(self.model, SequenceRNNConfig) and self.model.output_length is not None
+        if (self.task == "sequence") != decodes:
+            raise ConfigError(
+                "the task sequence needs the model rnn with an output_length, and nothing else does: set --task "
+                "sequence --model.name rnn --model.output_length STEPS, or none of them; got task "
+                f"{self.task} and model {self.model.name}"
+            )
+        if self.data.balance != "none" and not TASKS[self.task].has_classes:
+            raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")
 
     def _check_through_time(self) -> None:
         """Refuse what cannot be done a chunk at a time, with what to do instead."""
@@ -147,9 +209,11 @@ class RunConfig:
             f"task {self.task} has one answer a clip; use a task with an answer a frame, such as tag": (
                 TASKS[self.task].readout != "frame"
             ),
-            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false": (
-                not self.model.causal
+            f"model {self.model.name} holds all slices of a scan; set training.through_time whole": (
+                issubclass(MODELS[self.model.name], SeesViews)
             ),
+            "a bidirectional model needs the end of a clip at its beginning; set model.bidirectional false, of crdnn "
+            "model.causal true": not self.model.causal,
             f"batch normalisation takes {blocks} frames together, so that training.chunk must be a multiple of them, "
             f"got {training.chunk}; set it to one, or change model.norm_frames": training.chunk % blocks != 0,
             f"data.sampling takes {data.sampling.frames} frames of a clip, which is no more than a chunk; set "

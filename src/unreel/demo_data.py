@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -74,9 +75,7 @@ def render(digit: NDArray[np.float64], way: str, size: int, frames: int, seed: i
         (T, size, size) grey pixels.
     """
     rng = np.random.default_rng(seed)
-    start = rng.uniform(0, size, 2)
-    speed = size / 32 * rng.uniform(0.5, 2.0)
-    tilt = rng.uniform(-np.pi / 4, np.pi / 4)
+    places = _line(rng, size, frames)
     paper, ink = rng.uniform(0, 40), rng.uniform(100, 240)
     noise = rng.normal(0, 20, (frames, size, size))
 
@@ -84,12 +83,36 @@ def render(digit: NDArray[np.float64], way: str, size: int, frames: int, seed: i
     glyph = np.asarray(Image.fromarray(digit.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
     canvas = np.zeros((size, size))
     canvas[:side, :side] = glyph.clip(0, 1)
-    steps = speed * np.arange(frames)
-    rows = np.rint(start[0] + steps * np.sin(tilt)).astype(int)
-    columns = np.rint(start[1] + steps * np.cos(tilt)).astype(int)
-    line = np.stack([np.roll(canvas, (row, column), (0, 1)) for row, column in zip(rows, columns, strict=True)])
-    pixels = paper + (ink - paper) * line + noise
+    pixels = paper + (ink - paper) * _moved(canvas, places) + noise
     return np.rint(pixels.clip(0, 255)).astype(np.uint8)[order(way, frames)]
+
+
+def boxes(way: str, size: int, frames: int, seed: int) -> NDArray[np.bool_]:
+    """Where the digit is in the clip that `render` draws: (T, size, size), true inside its box of `size // 2`."""
+    canvas = np.zeros((size, size), dtype=bool)
+    canvas[: size // 2, : size // 2] = True
+    return _moved(canvas, _line(np.random.default_rng(seed), size, frames))[order(way, frames)]
+
+
+def clip_seed(seed: int, image: int, way: str) -> int:
+    """Seed of the clip of an image that `make_moving_digits` wrote with `seed`."""
+    return int(np.random.SeedSequence([seed, image, WAYS.index(way)]).generate_state(1)[0])
+
+
+def _line(rng: np.random.Generator, size: int, frames: int) -> list[tuple[int, int]]:
+    """T places (row, column) on a straight line."""
+    start = rng.uniform(0, size, 2)
+    speed = size / 32 * rng.uniform(0.5, 2.0)
+    tilt = rng.uniform(-np.pi / 4, np.pi / 4)
+    steps = speed * np.arange(frames)
+    rows = np.rint(start[0] + steps * np.sin(tilt)).astype(int).tolist()
+    columns = np.rint(start[1] + steps * np.cos(tilt)).astype(int).tolist()
+    return list(zip(rows, columns, strict=True))
+
+
+def _moved(canvas: NDArray[Any], places: list[tuple[int, int]]) -> NDArray[Any]:
+    """The canvas (H, W) at each place, (T, H, W); what leaves on one side enters on the other."""
+    return np.stack([np.roll(canvas, place, (0, 1)) for place in places])
 
 
 def write_clip(path: Path, frames: NDArray[np.uint8]) -> None:
@@ -152,10 +175,10 @@ def make_moving_digits(folder: Path, clips: int = 600, size: int = 32, frames: i
     rows = []
     for side, image in chosen:
         group = f"digit{digits[image]}-image{image:04d}"
-        for number, way in enumerate(WAYS):
+        for way in WAYS:
             path = f"{way}/{group}.mp4"
-            clip_seed = int(np.random.SeedSequence([seed, image, number]).generate_state(1)[0])
-            write_clip(folder / path, render(pixels[image].reshape(8, 8) / 16, way, size, frames, clip_seed))
+            drawn = render(pixels[image].reshape(8, 8) / 16, way, size, frames, clip_seed(seed, image, way))
+            write_clip(folder / path, drawn)
             rows.append((path, way, group, side))
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -34,3 +34,7 @@ class ConfigError(UnreelError):
 
 class RunError(UnreelError):
     """A folder is not a run, or not one that the requested action can start from."""
+
+
+class DownloadError(UnreelError):
+    """A file cannot be fetched from the internet, or what came is not what was asked for."""

@@ -7,28 +7,41 @@ finished is not done again, so a resume is the same road walked once more.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
-from unreel import reports, training
+from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
 from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data.readers.audio import is_sound_name
+from unreel.data.readers.text import reads_text
 from unreel.devices import leads
-from unreel.errors import ConfigError, RunError
+from unreel.errors import ConfigError, ReadError, RunError
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
-from unreel.runs import Run, load_manifest, load_run_config, write_whole
+from unreel.inference.reconstructions import evaluate_copies, reconstruct
+from unreel.models import CRDNNConfig
+from unreel.runs import Run, load_manifest, load_run_config, with_vocabulary, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
 
+_WITHOUT_LABELS = ("auc", "ap")  # measures of a reconstruction that cannot be told without labels
 CONTROL = "control"  # the folder, inside a run, of the same CNN without recurrence
+EXPLAINING = 120.0  # seconds after which no further clip is explained for the report
+T = TypeVar("T")
+CONTROLS = {
+    "text_rnn": "bag_of_words",
+    "image_rnn": "plain_cnn",
+    "rnn": "perceptron",
+}  # what such a control is called, where it is another
 
 
 def fit(config: RunConfig, out: str | Path, console: Console | None = None) -> Run:
@@ -66,14 +79,20 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 
 
 def settled(config: RunConfig, console: Console) -> RunConfig:
-    """The configuration whose task is the one that the labels of frames ask for: tag, or multitag.
+    """The configuration that the data asks for where it leaves that open.
 
-    `tag` says one of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes
-    `multitag`, which says of each label whether it holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
+    which says of each label whether it holds; the console tells why.
     """
+    manifest = load_manifest(config)
+    whole = isinstance(config.model, CRDNNConfig) or all(
+        reads_text(example.path) or is_sound_name(example.path) for example in manifest.examples
+    )
+    if whole and config.data.sampling == SamplingConfig():
+        config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
     if config.task != "tag":
         return config
-    manifest = load_manifest(config)
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
     why = why or at_once(manifest.examples)
     if not why:
@@ -103,7 +122,8 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     if stored.is_file():
         report = DataReport.from_json(stored.read_text(encoding="utf-8"))
     else:
-        report = scan(manifest, workers=config.data.workers, console=console)
+        shown = _without_numbers(manifest) if config.task in ("trace", "sequence") else manifest
+        report = scan(shown, config.data.workers, console, reading=config.data.reading)
         write_whole(stored, report.to_json())
     unreadable = report.unreadable
     for path, reason in unreadable.items():
@@ -114,11 +134,18 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
     return replace(manifest, examples=readable), report
 
 
+def _without_numbers(manifest: Manifest) -> Manifest:
+    """The same clips without labels: numbers over time are no classes to be counted."""
+    return replace(manifest, examples=tuple(replace(one, labels=(), segments=()) for one in manifest.examples))
+
+
 def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,)."""
+    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts."""
     labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
     data = config.data
-    clips = ClipDataset(manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess)
+    clips = ClipDataset(
+        manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=data.reading
+    )
     for index in range(len(clips)):
         clip = clips[0, index]
         if isinstance(clip, Clip):
@@ -135,11 +162,14 @@ def headline(out: str | Path) -> str:
         return "no test clips: nothing was measured"
     lines = []
     for measure, value in numbers["test"].items():
+        if measure in _WITHOUT_LABELS and math.isnan(value["value"]):
+            continue
+        digits = ".3g" if measure == "mse" else ".3f"
         beside = [
-            f"{control} {values[measure]['value']:.3f}" for control, values in numbers.get("controls", {}).items()
+            f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
         ]
-        low, high = value["low"], value["high"]
-        lines.append(f"{measure:>10}  {value['value']:.3f}  [{low:.3f}, {high:.3f}]  {'  '.join(beside)}")
+        found, low, high = (format(value[end], digits) for end in ("value", "low", "high"))
+        lines.append(f"{measure:>10}  {found}  [{low}, {high}]  {'  '.join(beside)}")
     return "\n".join(lines)
 
 
@@ -164,11 +194,13 @@ def _all(config: RunConfig, out: Path, console: Console) -> Run:
 def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport, console: Console) -> Run:
     """One fold and seed, with its control."""
     if (folder / "metrics.json").is_file():
+        run = Run.load(folder)
         if leads() and not (folder / "report.html").is_file():  # killed after measuring
-            reports.write(folder)
-        return Run.load(folder)
+            _write_report(run)
+        return run
     started = time.monotonic()
-    splits = split(manifest, config.data.split)
+    by_label = config.task == "regress" or TASKS[config.task].has_classes
+    splits = split(manifest, config.data.split, by_label)
     run, best = _train(config, folder, manifest, splits, console)
     run.write_text("data.json", report.to_json())
     run.write_left_out(report.unreadable)
@@ -185,10 +217,46 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         measured = evaluate(run)
         run.write_rows("predictions.jsonl", measured.rows)
         run.write_left_out(measured.left_out)
+        if run.config.task == "reconstruct":
+            _write_pictures(run, splits, measured)
         numbers |= measured.to_json() | _controls(run, control, splits, measured)
     run.write_json("metrics.json", numbers | {"seconds": round(time.monotonic() - started, 1)})
-    reports.write(folder)
+    _write_report(run)
     return run
+
+
+def _write_report(run: Run) -> None:
+    """Explain a few test clips, errors and hits, for as long as `EXPLAINING` lets, and write the page."""
+    rows = reports.worth_explaining(run.config.task, run.read_rows("predictions.jsonl"))
+    by_place = {(example.path, example.start, example.end): example for example in run.splits().test}
+    places = [(row["file"], row["start"], row["end"]) for row in rows]
+    examples = [by_place[place] for place in places if place in by_place]
+    if examples:
+        found = inference.explain_examples(run, examples, run.root, with_patches=False)
+        reports.write_explanations(_within(found, EXPLAINING), run.folder / reports.EXPLANATIONS)
+    reports.write(run.folder)
+
+
+def _within(several: Iterable[T], seconds: float) -> Iterator[T]:
+    """What comes before so much time has gone by; at least one."""
+    started = time.monotonic()
+    for one in several:
+        yield one
+        if time.monotonic() - started > seconds:
+            return
+
+
+def _write_pictures(run: Run, splits: Splits, measured: Evaluation) -> None:
+    """Pictures of what was made of the films that the report will show; none of those that have gone since."""
+    folder = run.folder / reports.reconstructions.FOLDER
+    folder.mkdir(exist_ok=True)
+    by_path = {example.path: example for example in splits.test}
+    for place, row in enumerate(reports.reconstructions.chosen(measured.rows)):
+        try:
+            frames, made = reconstruct(run, by_path[row["file"]], reports.reconstructions.shown(row))
+        except ReadError:
+            continue
+        (folder / f"{place}.png").write_bytes(reports.reconstructions.picture(frames.numpy(), made.numpy()))
 
 
 def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, console: Console) -> tuple[Run, Best]:
@@ -196,7 +264,11 @@ def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, 
         run = Run.load(folder)
         splits = run.splits()
     else:
-        run = Run.create(folder, config, *look(config, manifest))
+        labels, frame_shape = look(config, manifest)
+        vocabulary = None
+        if frame_shape == ():
+            config, vocabulary = with_vocabulary(config, splits.train, manifest.root)
+        run = Run.create(folder, config, labels, frame_shape, vocabulary)
         run.write_splits(manifest, splits)
     return run, training.fit(run, splits, console, resume=True)
 
@@ -212,10 +284,14 @@ def _train_control(run: Run, manifest: Manifest, splits: Splits, console: Consol
 
 def _controls(run: Run, control: Run | None, splits: Splits, measured: Evaluation) -> dict[str, Any]:
     """The controls, and where labels were measured one by one, those of each control."""
-    name = {"regress": "mean", "multitag": "rate"}.get(run.config.task, "majority")
-    found = {name: evaluate_constant(run, splits.train, measured)}
+    if run.config.task == "reconstruct":
+        found = evaluate_copies(run, splits.train, splits.test)
+    else:
+        name = "majority" if run.task_type.has_classes else "mean"
+        name = {"multitag": "rate"}.get(run.config.task, name)
+        found = {name: evaluate_constant(run, splits.train, measured)}
     if control is not None:
-        found["per_frame_cnn"] = evaluate(control)
+        found[CONTROLS.get(run.config.model.name, "per_frame_cnn")] = evaluate(control)
     by_class = {name: one.per_class for name, one in found.items() if one.per_class is not None}
     return {"controls": {name: one.to_json()["test"] for name, one in found.items()}, "controls_per_class": by_class}
 
@@ -231,7 +307,7 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
         numbers = run.read_json("metrics.json")
         place = {"name": run.name, "fold": run.config.data.split.fold, "seed": run.config.seed}
         rows.append(place | {key: numbers[key] for key in ("test", "controls") if key in numbers})
-    monitor = f"val_{runs[0].task_type.monitor}"
+    monitor = f"val_{runs[0].config.monitor}"
     summary: dict[str, Any] = {"task": runs[0].config.task, "monitor": monitor, "runs": rows}
     if all("test" in row for row in rows):
         folds = [row["fold"] for row in rows]

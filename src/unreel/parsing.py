@@ -70,7 +70,7 @@ class ConfigParser(ArgumentParser):
         lists = {
             option
             for action in self._actions
-            if get_origin(getattr(action, "_typehint", None)) is tuple
+            if _takes_list(getattr(action, "_typehint", None))
             for option in action.option_strings
         }
         gathered: list[str] = []
@@ -81,6 +81,12 @@ class ConfigParser(ArgumentParser):
             else:
                 gathered.append(argument)
         return gathered
+
+
+def _takes_list(kind: Any) -> bool:
+    """Whether values of this kind are tuples, or may be."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return any(get_origin(member) is tuple for member in members)
 
 
 def _is_numbers(text: str) -> bool:

@@ -1,6 +1,6 @@
 """The run folder: everything that a run leaves behind, and the one way to load it.
 
-    config.yaml  versions.json  labels.json  frame.json  manifest.csv  left_out.csv  data.json
+    config.yaml  versions.json  labels.json  frame.json  vocabulary.txt  manifest.csv  left_out.csv  data.json
     history.csv  checkpoint.safetensors  weights.safetensors  model.txt
     metrics.json  predictions.jsonl  report.html  tensorboard/  control/
 
@@ -16,7 +16,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unreel.config import RunConfig, from_yaml, to_yaml
-from unreel.data import Manifest, Splits, as_segments, load, read_manifest, write_manifest
+from unreel.data import (
+    Example,
+    Manifest,
+    Reading,
+    Splits,
+    Vocabulary,
+    as_segments,
+    learn_vocabulary,
+    load,
+    read_manifest,
+    values_of_frames,
+    values_of_steps,
+    write_manifest,
+)
 from unreel.devices import leads
-from unreel.errors import RunError
-from unreel.models import MODELS, Model
+from unreel.errors import ConfigError, RunError
+from unreel.models import MODELS, Model, SequenceRNNConfig, TextRNNConfig
 from unreel.tasks import TASKS, Task
 
 SIDES = ("train", "val", "test")
@@ -44,22 +57,33 @@ class Run:
         folder: where it lies.
         config: the run as one typed value.
         labels: names of the K outputs.
-        frame_shape: shape of one preprocessed frame, (C, H, W) or (D,).
+        frame_shape: shape of one preprocessed frame, (C, H, W) or (D,); () of a text, whose frames are tokens.
+        vocabulary: the tokens that the model knows; an empty one where clips are no texts.
     """
 
     folder: Path
     config: RunConfig
     labels: tuple[str, ...]
     frame_shape: tuple[int, ...]
+    vocabulary: Vocabulary = field(default_factory=Vocabulary, repr=False)
 
     @classmethod
-    def create(cls, folder: Path, config: RunConfig, labels: Sequence[str], frame_shape: Sequence[int]) -> Run:
+    def create(
+        cls,
+        folder: Path,
+        config: RunConfig,
+        labels: Sequence[str],
+        frame_shape: Sequence[int],
+        vocabulary: Vocabulary | None = None,
+    ) -> Run:
         """Make the folder and write what is known before training."""
         folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder, config, tuple(labels), tuple(frame_shape))
+        run = cls(folder, config, tuple(labels), tuple(frame_shape), vocabulary or Vocabulary())
         run.write_text("config.yaml", to_yaml(config))
         run.write_json("labels.json", list(labels))
         run.write_json("frame.json", list(frame_shape))
+        if run.is_text:
+            run.write_text("vocabulary.txt", run.vocabulary.to_text())
         run.write_json("versions.json", versions())
         return run
 
@@ -77,7 +101,18 @@ class Run:
             several = " It holds several runs: name one of its folders." if (folder / "summary.json").is_file() else ""
             raise RunError(f"{folder}: expected a run, this folder has no {' and '.join(missing)}.{several}")
         labels, frame = (json.loads((folder / name).read_text("utf-8")) for name in ("labels.json", "frame.json"))
-        return cls(folder, config, tuple(labels), tuple(frame))
+        run = cls(folder, config, tuple(labels), tuple(frame))
+        return replace(run, vocabulary=read_vocabulary(folder)) if run.is_text else run
+
+    @property
+    def is_text(self) -> bool:
+        """Whether clips are texts, their frames tokens."""
+        return self.frame_shape == ()
+
+    @property
+    def reading(self) -> Reading:
+        """What readers must know besides the file."""
+        return replace(self.config.data.reading, vocabulary=self.vocabulary)
 
     @property
     def root(self) -> Path:
@@ -165,6 +200,11 @@ class Run:
         """Write JSON lines."""
         self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """Read JSON lines; none where the file does not exist."""
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
     def write_left_out(self, left_out: Mapping[str, str]) -> None:
         """List the files that could not be read, adding to those listed before."""
         path = self.folder / "left_out.csv"
@@ -213,6 +253,32 @@ def build_model(config: RunConfig, labels: Sequence[str], frame_shape: tuple[int
     return MODELS[config.model.name](config.model, frame_shape, len(labels), readout)  # type: ignore[arg-type]
 
 
+def with_vocabulary(config: RunConfig, examples: Iterable[Example], root: Path) -> tuple[RunConfig, Vocabulary]:
+    """The configuration whose model has the size of the vocabulary of these examples, the training side; and that.
+
+    Raises:
+        ConfigError: the model does not read texts.
+    """
+    if not isinstance(config.model, TextRNNConfig):
+        raise ConfigError(
+            f"{config.data.path}: its clips are texts, which {config.model.name} cannot see: set model.name text_rnn"
+        )
+    vocabulary = learn_vocabulary(examples, root, config.data.text)
+    return replace(config, model=replace(config.model, vocabulary=len(vocabulary))), vocabulary
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary that a run's folder holds.
+
+    Raises:
+        RunError: it holds none.
+    """
+    path = folder / "vocabulary.txt"
+    if not path.is_file():
+        raise RunError(f"{folder}: expected a run on texts with its vocabulary.txt, there is none")
+    return Vocabulary.from_text(path.read_bytes().decode("utf-8"))
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, the system and the packages that decide the numbers."""
     return {
@@ -224,7 +290,24 @@ def versions() -> dict[str, str]:
 
 def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest:
     """The examples of `path`, by default those of the configuration, in the form that the task learns from."""
-    return arranged(config.task, load(config.data.path if path is None else path, config.data.manifest))
+    return in_form(config, load(config.data.path if path is None else path, config.data.manifest))
+
+
+def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
+    """A manifest as it was loaded, in the form that the task learns from.
+
+    Raises:
+        ConfigError: no example is left of it.
+    """
+    manifest = arranged(config.task, manifest)
+    if config.task == "trace":
+        manifest = values_of_frames(manifest)
+    elif config.task == "sequence" and isinstance(config.model, SequenceRNNConfig):
+        manifest = values_of_steps(manifest, config.model.output_length or 1)
+    if not manifest.examples:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(manifest.broken.items())[:3])
+        raise ConfigError(f"none of {len(manifest.broken)} clips has labels that can be used: {reasons}")
+    return manifest
 
 
 def arranged(task: str, manifest: Manifest) -> Manifest:

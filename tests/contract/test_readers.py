@@ -1,6 +1,7 @@
 """What every reader promises: the same frames whatever the format, any order, errors that name the file, no leaks."""
 
 import gc
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -12,8 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from unreel.data.readers import READERS, is_readable_name, open_source
+from unreel.data.readers import READERS, Reading, is_readable_name, open_source
+from unreel.data.readers.volumes import VolumeConfig
+from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ReadError
+
+from made_scans import planes_of, stored, volume, write_dicom, write_nifti  # isort: skip
+from sounds import write_sound  # isort: skip
 
 T, H, W = 12, 34, 50
 
@@ -158,6 +164,124 @@ def test_a_broken_file_raises_with_its_path(tmp_path: Path, suffix: str, content
     assert caught.value.reason.isprintable()
 
 
+SENTENCES = ["it's too-tepid , 3.5 stars !", 'the clichés disappear "', "fine"]
+
+
+def as_txt(folder: Path) -> list[str]:
+    for number, text in enumerate(SENTENCES):
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    return [f"{folder}/{number}.txt" for number in range(3)]
+
+
+def as_lines(folder: Path) -> list[str]:
+    (folder / "all.pos").write_bytes("\r\n".join(SENTENCES).encode() + b"\r\n")
+    return [f"{folder}/all.pos!{line}" for line in (1, 2, 3)]
+
+
+def as_csv(folder: Path) -> list[str]:
+    rows = [",".join(f'"{cell}"' for cell in ("x", text.replace('"', '""'))) for text in SENTENCES]
+    (folder / "all.csv").write_bytes(b"\xef\xbb\xbf" + "\n".join(["label,a review", *rows]).encode())
+    return [f"{folder}/all.csv!a review!{line}" for line in (2, 3, 4)]
+
+
+def as_jsonl(folder: Path) -> list[str]:
+    (folder / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES))
+    return [f"{folder}/all.jsonl!text!{line}" for line in (1, 2, 3)]
+
+
+def as_conll(folder: Path) -> list[str]:
+    blocks = ["".join(f"{word}\tN\tO\n" for word in text.split()) for text in SENTENCES]
+    (folder / "all.conll").write_text("# a comment\n" + "\n".join(blocks), encoding="utf-8")
+    return [f"{folder}/all.conll!{line}" for line in (2, 9, 14)]
+
+
+TEXT_WRITERS = [as_txt, as_lines, as_csv, as_jsonl, as_conll]
+
+
+@pytest.mark.parametrize("write", TEXT_WRITERS)
+def test_every_form_of_text_gives_the_same_tokens(tmp_path: Path, write: Callable[[Path], list[str]]) -> None:
+    vocabulary = Vocabulary(("the", "it's", "clichés", "fine", '"'))
+    places = write(tmp_path)
+    for place, text in zip(places, SENTENCES, strict=True):
+        with open_source(place, Reading(TextConfig(), vocabulary)) as source:
+            wanted = torch.tensor([vocabulary.encode([word])[0] for word in text.split()])
+            assert (len(source), source.frame_shape) == (len(wanted), ())
+            assert source.times.tolist() == list(range(len(wanted)))
+            read = source.read(range(len(wanted)))
+            assert read.dtype == torch.int64
+            assert torch.equal(read, wanted)
+            last = len(source) - 1
+            assert torch.equal(source.read([last, 0, last]), wanted[[last, 0, last]])
+            with pytest.raises(IndexError):
+                source.read([len(wanted)])
+    before = open_files()
+    for place in places:
+        open_source(place).close()
+    assert open_files() == before
+
+
+def scan_writers() -> dict[str, Callable[[Path, np.ndarray], Path]]:
+    """Volumes (X, Y, Z) whose axial slices, as they hang on a light box, are the same in every format."""
+
+    def nifti(folder: Path, canonical: np.ndarray) -> Path:
+        return write_nifti(folder / "a.nii", *stored(canonical, (2, 0, 1), (-1, 1, 1)))
+
+    def nifti_gz(folder: Path, canonical: np.ndarray) -> Path:
+        return write_nifti(folder / "a.nii.gz", *stored(canonical, (0, 1, 2), (1, -1, 1)))
+
+    def dicom(folder: Path, canonical: np.ndarray) -> Path:
+        return write_dicom(folder / "series", canonical)[0].parent
+
+    def dicom_coronal(folder: Path, canonical: np.ndarray) -> Path:
+        return write_dicom(folder / "series", canonical, "coronal", names=list("hgfedcba"))[0].parent
+
+    def array(folder: Path, canonical: np.ndarray) -> Path:
+        np.save(folder / "a.npy", canonical)
+        return folder / "a.npy"
+
+    def stack(folder: Path, canonical: np.ndarray) -> Path:
+        np.savez_compressed(folder / "a.npz", train_images=canonical[None])
+        return folder / "a.npz!train_images/0"
+
+    def exam(folder: Path, canonical: np.ndarray) -> Path:
+        (folder / "exam").mkdir()
+        np.save(folder / "exam" / "axial.npy", planes_of(canonical)["axial"].astype(np.uint8))
+        return folder / "exam"
+
+    def mrnet(folder: Path, canonical: np.ndarray) -> Path:
+        (folder / "train" / "axial").mkdir(parents=True)
+        np.save(folder / "train" / "axial" / "0000.npy", planes_of(canonical)["axial"].astype(np.uint8))
+        return folder / "train!0000"
+
+    return {write.__name__: write for write in (nifti, nifti_gz, dicom, dicom_coronal, array, stack, exam, mrnet)}
+
+
+@pytest.mark.parametrize("name", scan_writers())
+def test_every_form_of_a_scan_gives_the_same_slices(tmp_path: Path, name: str) -> None:
+    canonical = volume((8, 8, 8))
+    wanted = torch.from_numpy(planes_of(canonical)["axial"]).byte()[:, None]
+    path = scan_writers()[name](tmp_path, canonical)
+    for _ in range(2):
+        before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+        source = open_source(path, Reading(volume=VolumeConfig(("axial",), window=(0, 255))))
+        assert source.views is not None
+        assert source.views.tolist() == [0] * 8
+        assert source.times.tolist() == list(range(8))
+        assert source.frame_shape == (1, 8, 8)
+        for indices in ([7], [5, 0, 5], [], list(range(8))):
+            assert torch.equal(source.read(indices), wanted[indices])
+        for outside in (-1, 8):
+            with pytest.raises(IndexError, match="0 to 7"):
+                source.read([outside])
+        source.close()
+        source.close()
+        with pytest.raises(ReadError, match="closed"):
+            source.read([0])
+        del source
+        gc.collect()
+        assert before in (0, len(os.listdir("/proc/self/fd")))
+
+
 def open_files() -> int:
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
@@ -218,3 +342,48 @@ def test_readable_names() -> None:
     assert all(is_readable_name(f"a{suffix.upper()}") for suffix in READERS)
     assert is_readable_name("a.zip!b/c.png")
     assert not any(is_readable_name(name) for name in ("a.txt", "mp4", "a.zip!b/c.txt", ".hidden.png", "a.zip!b/"))
+
+
+SOUNDS = {
+    "16.wav": ("pcm_s16le", "s16"),
+    "24.wav": ("pcm_s24le", "s32"),
+    "float.wav": ("pcm_f32le", "flt"),
+    "double.wav": ("pcm_f64le", "dbl"),
+    "16.flac": ("flac", "s16"),
+    "24.flac": ("flac", "s32"),
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_every_lossless_format_of_sound_gives_the_same_frames(tmp_path: Path, name: str) -> None:
+    samples = np.random.default_rng(0).integers(-20000, 20000, 22050)
+    write_sound(tmp_path / "first.wav", samples, 22050)
+    write_sound(tmp_path / name, samples, 22050, *SOUNDS[name])
+    with open_source(tmp_path / "first.wav") as first, open_source(tmp_path / name) as source:
+        assert len(source) == len(first) == 101
+        assert torch.equal(source.times, first.times)
+        assert source.times.dtype == torch.float64
+        whole = source.read(range(101))
+        assert torch.equal(whole, first.read(range(101)))
+        assert whole.shape[1:] == source.frame_shape
+        for indices in ([100], [7, 0, 7, 3], [], [70, 5]):
+            assert torch.equal(source.read(indices), whole[indices])
+        for outside in (-1, 101):
+            with pytest.raises(IndexError, match="0 to 100"):
+                source.read([outside])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_handles_of_sound_are_released(tmp_path: Path, suffix: str) -> None:
+    path = write_sound(tmp_path / f"a.{suffix}", 0.1 * np.ones(48000), 24000)
+    before = open_files()
+    source = open_source(path)
+    source.read([100, 0])
+    source.close()
+    source.close()
+    del source
+    with pytest.raises(IndexError), open_source(path) as source:
+        source.read([10**6])
+    del source
+    assert open_files() == before

@@ -13,6 +13,7 @@ from unreel.data.manifest import Example
 from unreel.data.transforms import PreprocessConfig
 
 FRAMES, TIMES = torch.arange(24, dtype=torch.uint8).reshape(4, 1, 2, 3), torch.arange(4, dtype=torch.float64) / 7
+VIEWS = torch.tensor([0, 0, 2, 1])
 CONFIG = PreprocessConfig((2, 3))
 
 
@@ -20,9 +21,9 @@ class Builder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> tuple[Tensor, Tensor]:
+    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
         self.calls += 1
-        return FRAMES, TIMES
+        return FRAMES, TIMES, VIEWS
 
 
 @pytest.fixture
@@ -33,10 +34,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def get(cache: FrameCache, path: Path, build: Builder, config: PreprocessConfig = CONFIG, **part: float) -> None:
-    frames, times = cache.get(path, Example("a.mp4", **part), config, build)  # type: ignore[arg-type]
+    frames, times, views = cache.get(path, Example("a.mp4", **part), config, build)  # type: ignore[arg-type]
     assert isinstance(frames, np.memmap)
     assert np.array_equal(frames, FRAMES.numpy())
     assert torch.equal(times, TIMES)
+    assert views is not None
+    assert torch.equal(views, VIEWS)
 
 
 def test_an_entry_is_built_once(tmp_path: Path, file: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unreel.data.sampling import SamplingConfig, choose, windows, within
+from unreel.data.sampling import SamplingConfig, choose, choose_by_view, windows, within
 from unreel.errors import ConfigError
 
 configs = st.one_of(
@@ -90,3 +90,15 @@ def test_settings_are_checked() -> None:
     for settings in ({"frames": 0}, {"stride": 0, "policy": "window"}, {"stride": 2}):
         with pytest.raises(ConfigError):
             SamplingConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_of_each_view_as_many_are_taken() -> None:
+    views = torch.tensor([0] * 9 + [2] * 4 + [1])
+    chosen = choose_by_view(len(views), views, SamplingConfig(frames=3))
+    assert chosen.tolist() == [0, 4, 8, 9, 11, 12, 13]
+    assert choose_by_view(len(views), views, SamplingConfig(frames=1)).tolist() == [4, 11, 13]
+    assert choose_by_view(len(views), views, SamplingConfig("all")).tolist() == list(range(14))
+    one = choose_by_view(9, None, SamplingConfig("segment", frames=3), torch.Generator().manual_seed(1))
+    assert torch.equal(one, choose(9, SamplingConfig("segment", frames=3), torch.Generator().manual_seed(1)))
+    drawn = choose_by_view(len(views), views, SamplingConfig("segment", frames=3), torch.Generator().manual_seed(1))
+    assert views[drawn].tolist() == [0, 0, 0, 2, 2, 2, 1]

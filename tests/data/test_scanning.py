@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from rich.console import Console
 from unreel.data import scanning
 from unreel.data.folders import load
 from unreel.data.manifest import Example, Manifest, ManifestConfig, Segment
+from unreel.data.readers import Reading
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
 from unreel.data.scanning import scan
@@ -71,6 +73,18 @@ def test_every_file_is_listed_with_its_measures(report: DataReport) -> None:
 def test_what_is_twice_or_nearly_so_is_found(report: DataReport) -> None:
     assert report.identical == (("cat/1.mp4", "dog/copy.mp4"),)
     assert report.near == (("cat/1.mp4", "dog/again.mp4"), ("dog/again.mp4", "dog/copy.mp4"))
+
+
+def test_nearly_the_same_is_looked_for_among_a_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 16, 16)).astype(np.uint8).repeat(3, 0)
+    image[1, 0, 0] ^= 1
+    np.savez(tmp_path / "a.npz", x_train=image, y_train=np.array([0, 1, 0]))
+    manifest, names = load(tmp_path / "a.npz"), [f"a.npz!x_train/{row}" for row in range(3)]
+    found = scan(manifest, workers=1)
+    assert found.identical == ((names[0], names[2]),)
+    assert found.near == ((names[0], names[1]), (names[1], names[2]))
+    monkeypatch.setattr(scanning, "NEAR_AMONG", 2)
+    assert scan(manifest, workers=1) == replace(found, near=())
 
 
 def test_classes_are_counted(report: DataReport) -> None:
@@ -138,12 +152,12 @@ def test_a_zip_of_images_is_scanned(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_crashes_or_hangs_costs_one_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_or_die(path: Path) -> object:
+    def open_or_die(path: Path, reading: Reading | None) -> object:
         if path.name == "1.mp4":
             os._exit(9)
         while path.name == "copy.mp4":
             pass
-        return original(path)
+        return original(path, reading)
 
     original = scanning.open_source
     monkeypatch.setattr(scanning, "open_source", open_or_die)  # reaches the processes because they are forked

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
+from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, augment_each, preprocess
 from unreel.errors import ConfigError
 
-ALL = AugmentConfig(flip=True, crop=0.5, brightness=0.4, contrast=0.4)
+ALL = AugmentConfig(flip=True, crop=0.5, brightness=0.4, contrast=0.4, shift=0.2)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -53,6 +53,7 @@ def test_a_frame_does_not_depend_on_the_others() -> None:
 def test_what_is_no_image_passes(frames: torch.Tensor) -> None:
     assert preprocess(frames, PreprocessConfig((2, 2))) is frames
     assert augment(frames, ALL, seed=0) is frames
+    assert augment_each(frames, ALL, range(4)) is frames
 
 
 def test_all_frames_are_changed_alike() -> None:
@@ -92,9 +93,47 @@ def test_each_change_does_what_it_says() -> None:
     assert max(widths) <= 63
 
 
-@pytest.mark.parametrize("values", [{"crop": 0}, {"crop": 1.1}, {"brightness": -1}, {"contrast": 2}])
+@pytest.mark.parametrize(
+    "values", [{"crop": 0}, {"crop": 1.1}, {"brightness": -1}, {"contrast": 2}, {"shift": -1}, {"shift": 2}]
+)
 def test_settings_are_checked(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         AugmentConfig(**values)
     with pytest.raises(ConfigError, match="height, width"):
         PreprocessConfig((0, 5))
+
+
+def test_a_shift_moves_the_picture_and_brings_in_black() -> None:
+    frames = noise(2, 3, 12, 8).clamp(min=1)
+    config = AugmentConfig(shift=0.25)  # by up to 3 pixels down, 2 right
+    seen = set()
+    for seed in range(300):
+        moved = augment(frames, config, seed)
+        padded = torch.nn.functional.pad(frames, (2, 2, 3, 3))
+        places = [
+            (down, right)
+            for down in range(7)
+            for right in range(5)
+            if torch.equal(moved, padded[..., down : down + 12, right : right + 8])
+        ]
+        assert len(places) == 1
+        seen.add(places[0])
+    assert len(seen) == 35
+    assert torch.equal(augment(frames, config, 7), augment(frames, config, 7))
+
+
+@pytest.mark.parametrize(
+    "config", [AugmentConfig(), AugmentConfig(flip=True), AugmentConfig(flip=True, shift=0.3), ALL]
+)
+def test_each_of_many_images_is_changed_as_by_itself(config: AugmentConfig) -> None:
+    frames, seeds = noise(6, 3, 9, 11), [5, 0, 2**55, 7, 5, 1]
+    alone = [augment(frame[None], config, seed)[0] for frame, seed in zip(frames, seeds, strict=True)]
+    assert torch.equal(augment_each(frames, config, seeds), torch.stack(alone))
+
+
+def test_what_was_given_stays_as_it_was() -> None:
+    frames = noise(3, 1, 8, 8)
+    before = frames.clone()
+    augment(frames, AugmentConfig(flip=True, shift=0.25), 1).zero_()
+    augment_each(frames, AugmentConfig(flip=True, shift=0.25), [1, 2, 3]).zero_()
+    assert torch.equal(frames, before)

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from unreel import experiment, inference, training
 from unreel.config import RunConfig, to_yaml
 from unreel.data import AugmentConfig, SamplingConfig, SplitConfig, split
-from unreel.data.readers import ArraySource
+from unreel.data.readers.arrays import ArraySource
 from unreel.errors import ConfigError, ReadError
 from unreel.inference import intervals, outputs
 from unreel.models import CNNRNNConfig, ConvLSTMTaggerConfig, EncoderConfig, ModelConfig

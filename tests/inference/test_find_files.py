@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unreel.errors import ConfigError
@@ -30,3 +31,21 @@ def test_nothing_at_all_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone.mp4", tmp_path / "*.mp4"):
         with pytest.raises(ConfigError, match="found none"):
             find_files([path])
+
+
+def test_a_scan_is_one_path_never_above_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("case/1.dcm", "case/2.dcm", "exam/axial.nii", "exam/coronal.nii", "axial/1.png", "axial/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_files([tmp_path / "case", tmp_path / "exam"]) == [tmp_path / "case", tmp_path / "exam"]
+    monkeypatch.chdir(tmp_path)
+    assert find_files(["axial"]) == [Path("axial/1.png"), Path("axial/2.png")]
+
+
+def test_a_file_of_many_images_or_volumes_is_one_path_each(tmp_path: Path) -> None:
+    labels = np.arange(2)
+    for name, shape in (("images", (2, 8, 8)), ("volumes", (2, 6, 6, 6))):
+        np.savez(tmp_path / f"{name}.npz", x_test=np.zeros(shape, np.uint8), y_test=labels)
+        assert find_files([tmp_path / f"{name}.npz"]) == [tmp_path / f"{name}.npz!x_test/{row}" for row in labels]
+    np.savez(tmp_path / "clip.npz", frames=np.zeros((2, 8, 8), np.uint8))
+    assert find_files([tmp_path / "clip.npz"]) == [tmp_path / "clip.npz"]

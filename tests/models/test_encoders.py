@@ -179,3 +179,30 @@ def test_configs_that_cannot_be_are_refused(fields, message):
 def test_builds_that_cannot_be_are_refused(config, frame_shape, message):
     with pytest.raises(ConfigError, match=message):
         build_encoder(config, frame_shape)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "name", "shape"),
+    [
+        (EncoderConfig(channels=(4, 6)), 16, "6", (6, 8, 8)),  # the ReLU before the last pooling
+        (EncoderConfig(channels=(4, 6), norm="none", downsample="stride"), 16, "3", (6, 4, 4)),
+        (EncoderConfig("test_resnet"), 64, "layer4", (96, 2, 2)),
+        (EncoderConfig("test_resnet"), 16, "layer2", (48, 2, 2)),  # behind it there is one place only
+        (EncoderConfig("test_efficientnet"), 64, "blocks.4", (64, 2, 2)),
+        (EncoderConfig("test_vit"), 160, "patch_embed.proj", (64, 10, 10)),
+    ],
+)
+def test_the_last_map_is_the_last_that_has_places(config, size, name, shape):
+    encoder = build_encoder(config, (3, size, size)).eval()
+    seen = []
+    handle = encoder.last_map.register_forward_hook(lambda part, inputs, output: seen.append(output))
+    with torch.no_grad():
+        encoder(torch.rand(2, 3, size, size))
+    handle.remove()
+    assert encoder._last_map == name
+    assert [tuple(found.shape[1:]) for found in seen] == [shape]
+
+
+def test_features_are_the_last_map_where_there_is_no_other():
+    encoder = build_encoder(EncoderConfig("identity"), (5,))
+    assert encoder.last_map is encoder.net

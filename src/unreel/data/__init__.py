@@ -3,6 +3,7 @@
 from unreel.data.cache import FrameCache
 from unreel.data.content import content_hash
 from unreel.data.dataset import Broken, ClipDataset
+from unreel.data.downloading import IMAGE_SETS, download
 from unreel.data.film_loading import FilmLoader
 from unreel.data.films import LONG_FRAMES, Film
 from unreel.data.folders import from_folders, load
@@ -17,15 +18,23 @@ from unreel.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from unreel.data.readers import Reading
+from unreel.data.readers.spectrogram import SoundConfig
+from unreel.data.readers.volumes import VolumeConfig
 from unreel.data.report import DataReport, FileReport
 from unreel.data.report_plot import scan_plot
-from unreel.data.sampling import SamplingConfig, choose, windows
+from unreel.data.sampling import SamplingConfig, choose, choose_by_view, windows
 from unreel.data.scanning import scan
+from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.splits import SplitConfig, Splits, split
+from unreel.data.targets import values_of_frames, values_of_steps
+from unreel.data.texts import learn_vocabulary
+from unreel.data.tokens import TextConfig, Vocabulary, tokenise
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights, positive_weights
 
 __all__ = [
+    "IMAGE_SETS",
     "LONG_FRAMES",
     "AugmentConfig",
     "Broken",
@@ -40,19 +49,28 @@ __all__ = [
     "Manifest",
     "ManifestConfig",
     "PreprocessConfig",
+    "Reading",
     "SamplingConfig",
     "Segment",
+    "SoundAugmentConfig",
+    "SoundConfig",
     "SplitConfig",
     "Splits",
+    "TextConfig",
+    "Vocabulary",
+    "VolumeConfig",
     "as_segments",
     "at_once",
     "augment",
     "choose",
+    "choose_by_view",
     "class_weights",
     "content_hash",
+    "download",
     "example_weights",
     "frame_times",
     "from_folders",
+    "learn_vocabulary",
     "load",
     "positive_weights",
     "preprocess",
@@ -60,6 +78,9 @@ __all__ = [
     "scan",
     "scan_plot",
     "split",
+    "tokenise",
+    "values_of_frames",
+    "values_of_steps",
     "windows",
     "write_manifest",
 ]

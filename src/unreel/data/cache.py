@@ -1,8 +1,9 @@
 """Cache of decoded frames on disk: every preprocessed frame of an example, memory-mapped when read.
 
-An entry is two .npy files, frames (T, *frame) and times (T,), named after the hash of the file's content, the
-preprocessing and the part of the file. So a changed file or setting makes a new entry, and a renamed file finds its old
-one. Entries are written beside their place and moved there whole, so several processes may write at once.
+An entry is two .npy files, frames (T, *frame) and times (T,), or (2, T) with the views where frames have some. They are
+named after the hash of the file's content, the preprocessing, the settings of its reader and the part of the file. So a
+changed file or setting makes a new entry, and a renamed file finds its old one. Entries are written beside their place
+and moved there whole, so several processes may write at once.
 
 What this file is not: it never deletes, except an entry that it cannot open. Removing the folder is safe at any time.
 
@@ -26,10 +27,15 @@ from torch import Tensor
 
 from unreel.data.content import content_hash
 from unreel.data.manifest import Example
+from unreel.data.readers import Reading
+from unreel.data.readers.audio import is_sound_name
 from unreel.data.transforms import PreprocessConfig
 from unreel.errors import ReadError
 
 _FORMAT = 1
+
+Kept = tuple[NDArray[np.generic], Tensor, Tensor | None]
+"""Frames (T, *frame), times (T,), and views (T,) where frames have some."""
 
 
 class FrameCache:
@@ -37,43 +43,54 @@ class FrameCache:
 
     Args:
         folder: made where it does not exist. Runs and splits may share one.
+        reading: what the readers that made the frames knew.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, reading: Reading | None = None) -> None:
         self.folder = Path(folder)
+        self.reading = reading or Reading()
 
     def get(
         self,
         path: Path,
         example: Example,
         preprocess: PreprocessConfig,
-        build: Callable[[], tuple[Tensor, Tensor]],
-    ) -> tuple[NDArray[np.generic], Tensor]:
-        """Frames (T, *frame), memory-mapped and read-only, and times (T,) float64 seconds.
+        build: Callable[[], tuple[Tensor, Tensor, Tensor | None]],
+    ) -> Kept:
+        """Frames (T, *frame), memory-mapped and read-only, times (T,) float64 seconds, and views (T,) int64, if any.
 
         Args:
             path: the file.
             example: which part of it.
             preprocess: what was done to the frames.
-            build: makes frames and times where there is no entry, or a damaged one.
+            build: makes frames, times and views where there is no entry, or a damaged one.
 
         Raises:
             ReadError: the file cannot be read, or what `build` raises.
         """
         found = self._open(self._entry(path, example, preprocess))
         if found is None:
-            frames, times = build()
-            self.put(path, example, preprocess, frames, times)
+            frames, times, views = build()
+            self.put(path, example, preprocess, frames, times, views)
             found = self._open(self._entry(path, example, preprocess))
             if found is None:  # somebody removes entries while we write them
-                return frames.numpy(), times
+                return frames.numpy(), times, views
         return found
 
-    def put(self, path: Path, example: Example, preprocess: PreprocessConfig, frames: Tensor, times: Tensor) -> None:
-        """Write the entry of an example: frames (T, *frame) and times (T,). Other arguments as for `get`."""
+    def put(
+        self,
+        path: Path,
+        example: Example,
+        preprocess: PreprocessConfig,
+        frames: Tensor,
+        times: Tensor,
+        views: Tensor | None = None,
+    ) -> None:
+        """Write the entry of an example: frames (T, *frame), times (T,), views (T,). Other arguments as for `get`."""
         entry = self._entry(path, example, preprocess)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(entry.with_suffix(".times.npy"), times.numpy())
+        rows = times if views is None else torch.stack([times, views.to(times.dtype)])
+        _write(entry.with_suffix(".times.npy"), rows.numpy())
         _write(entry.with_suffix(".frames.npy"), frames.numpy())
 
     def holds(self, path: Path, example: Example, preprocess: PreprocessConfig) -> bool:
@@ -88,18 +105,22 @@ class FrameCache:
         return sum(file.stat().st_size for file in self.folder.glob("*.npy")) if self.folder.is_dir() else 0
 
     def _entry(self, path: Path, example: Example, preprocess: PreprocessConfig) -> Path:
-        named = json.dumps([_FORMAT, content_hash(path), asdict(preprocess), example.start, example.end])
+        sound = is_sound_name(path)
+        made = asdict(self.reading.sound) if sound else [asdict(preprocess), asdict(self.reading.volume)]
+        named = json.dumps([_FORMAT, content_hash(path), made, example.start, example.end])
         return self.folder / hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
-    def _open(self, entry: Path) -> tuple[NDArray[np.generic], Tensor] | None:
+    def _open(self, entry: Path) -> Kept | None:
         try:
             frames = np.load(entry.with_suffix(".frames.npy"), mmap_mode="r", allow_pickle=False)
-            times = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
+            rows = np.load(entry.with_suffix(".times.npy"), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        if frames.ndim < 1 or times.dtype != np.float64 or times.shape != frames.shape[:1] or not len(times):
+        shapes = (frames.shape[:1], (2, *frames.shape[:1]))  # without and with views
+        if frames.ndim < 1 or rows.dtype != np.float64 or rows.shape not in shapes or not len(frames):
             return None
-        return frames, torch.from_numpy(times)
+        told = torch.from_numpy(rows)
+        return (frames, told, None) if told.ndim == 1 else (frames, told[0], told[1].long())
 
 
 def _write(path: Path, array: NDArray[np.generic]) -> None:

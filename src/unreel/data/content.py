@@ -1,8 +1,9 @@
 """Content: which files are the same, and which look nearly the same, whatever their names.
 
-Identical content is found by hash, of the bytes of a file, of a zip's member, or of the names and bytes of a folder of
-frames. Nearly identical clips are found by the difference hash of a few frames (imagehash): it sees the same
-clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
+Identical content is found by hash, of the bytes of a file, of a zip's member, of an image or volume in an array, of the
+words of a text in a file of many, or of the names and bytes of a folder of frames. Nearly identical clips are found by
+the difference hash of a few frames
+(imagehash): it sees the same clip coded again or scaled, not one that is cropped, mirrored or shifted in time.
 
 What this file is not: it decodes nothing; who wants near pairs brings frames.
 
@@ -19,12 +20,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unreel.data.readers import split_inside
+from unreel.data.readers import files_inside, split_inside
+from unreel.data.readers.image_arrays import image_of, is_row
+from unreel.data.readers.source import stamp
+from unreel.data.readers.stacks import holds_volume, volume_of
+from unreel.data.readers.text import text_at, text_place
 from unreel.errors import ReadError
 
 HASH_BITS = 64
@@ -36,9 +40,11 @@ _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def content_hash(path: str | Path) -> str:
-    """The hash (128 bits, hex) of a file, of "archive.zip!member", or of a folder's files and their names.
+    """The hash (128 bits, hex) of a file, of a place in a zip, of an image or volume in an array, or of all files below
+    a folder and their names.
 
-    Kept in this process for as long as size and time of change stay.
+    Of a text in a file of many ("a.csv!text!3") it is that of its words: white space does not count. Hashes of files
+    are kept in this process for as long as size and time of change stay.
 
     Raises:
         ReadError: it cannot be read.
@@ -46,15 +52,19 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     try:
         archive, member = split_inside(path)
+        if member and is_row(archive, member):
+            return _hash_row(archive, member)
         if member:
-            return _hash_member(Path(archive), member, *_stamp(Path(archive)))
+            return _hash_member(Path(archive), member, *stamp(Path(archive)))
+        if text_place(path):
+            words = " ".join(text_at(path).split())
+            return hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         if path.is_dir():
-            whole = hashlib.blake2b(digest_size=16)
-            for file in sorted(path.iterdir()):
-                if file.is_file():
-                    whole.update(f"{file.name}\0{_hash_file(file, *_stamp(file))}\0".encode())
-            return whole.hexdigest()
-        return _hash_file(path, *_stamp(path))
+            return _hash_files([(file.relative_to(path).as_posix(), file) for file in _below(path)])
+        if parts := files_inside(path):
+            below = [(name, part, file) for name, part in parts.items() for file in _below(part)]
+            return _hash_files((f"{name}/{file.relative_to(part)}", file) for name, part, file in below)
+        return _hash_file(path, *stamp(path))
     except (*_UNREADABLE, KeyError) as error:
         raise ReadError(path, f"cannot be read: {error}") from None
 
@@ -124,18 +134,30 @@ def join(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     return [find(item) for item in range(size)]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    if not S_ISREG(found.st_mode):  # to open a pipe may wait for ever
-        raise OSError("expected a file, got a pipe, a socket or a device")
-    return found.st_size, found.st_mtime_ns
+def _below(path: Path) -> list[Path]:
+    """The file, or all files below the folder."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """The hash of files by what they are called."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, file in files:
+        whole.update(f"{name}\0{_hash_file(file, *stamp(file))}\0".encode())
+    return whole.hexdigest()
+
+
+def _hash_row(file: str, inner: str) -> str:
+    """The hash of the shape and numbers of one of many in an array."""
+    row = volume_of(file, inner) if holds_volume(file, inner) else image_of(file, inner)
+    return hashlib.blake2b(f"{row.dtype}{row.shape}".encode() + row.tobytes(), digest_size=16).hexdigest()
 
 
 def _size(path: Path) -> int | str:
     """What two paths of the same content have in common for certain, cheap to find."""
     try:
         _, member = split_inside(path)
-        return "inside" if member or path.is_dir() else path.stat().st_size
+        return "inside" if member or text_place(path) or path.is_dir() else path.stat().st_size
     except OSError:
         return "missing"
 

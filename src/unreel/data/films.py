@@ -38,6 +38,7 @@ class Film:
         prepare: what is done to the frames of a chunk in the thread. It must not draw at random.
         change: what is done to them by whoever asks for the chunk, such as augmentation, which draws.
         targets: of the whole film, by name, without the axis of clips.
+        views: (T,) int64, of the frames that are taken; None for one view.
 
     Attributes:
         clip: the film as a LongClip.
@@ -53,6 +54,7 @@ class Film:
         prepare: Callable[[Tensor], Tensor],
         change: Callable[[Tensor], Tensor],
         targets: Mapping[str, Tensor],
+        views: Tensor | None = None,
     ) -> None:
         self.broken: str | None = None
         self._source = source
@@ -67,6 +69,7 @@ class Film:
             lengths=torch.tensor([len(chosen)]),
             times=source.times[chosen].unsqueeze(0),
             keys=(key,),
+            views=None if views is None else views.unsqueeze(0),
             targets={name: target.unsqueeze(0) for name, target in targets.items()},
         )
         self.clip = LongClip(whole, chunk, self._read)

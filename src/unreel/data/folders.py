@@ -3,9 +3,11 @@
     root/CLASS/clip.mp4              a file directly in a class folder is one clip (an image: a clip of one frame)
     root/CLASS/any/depth/clip.mp4    so is one further below
     root/CLASS/clip/0001.png ...     a folder below a class folder that holds nothing but images is one clip
+    root/CLASS/case/IM0001 ...       so is one that is a scan: a DICOM series, or a part for each plane (`scans.py`)
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
-Films with the labels of their frames beside them are told apart first, by `frame_labels.py`.
+Files that hold many labelled images or volumes (`image_sets.py`), MRNet's exams (`layouts.py`), films with the labels
+of their frames beside them (`frame_labels.py`), and files of many texts (`texts.py`), are told apart first.
 
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
@@ -20,38 +22,74 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from unreel.data import layouts
 from unreel.data.frame_labels import labelled_beside
+from unreel.data.image_sets import from_files, from_npz
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.names import named, says_labels
+from unreel.data.readers import is_readable_name
+from unreel.data.readers.conll import is_conll
+from unreel.data.readers.dicom import is_dicom
 from unreel.data.readers.images import is_image_name
+from unreel.data.readers.text import reads_text
+from unreel.data.scans import as_clips, check_installed, grouped_by_patient
+from unreel.data.texts import conll_examples, text_manifest
 from unreel.errors import ManifestError
 
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_EXPECTED = "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4)"
+_EXPECTED = (
+    "expected a manifest.csv or manifest.jsonl, or one folder a class (cat/1.mp4, dog/1.mp4), or of sentences one file "
+    "a class (pos.txt, neg.txt)"
+)
 
 
 def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """The manifest of whatever `path` is.
 
     Args:
-        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or a folder of films with the
-            labels of their frames beside them; or a folder or zip of class folders.
-        config: names of columns, and the pattern of groups.
+        path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or an .npz, the original
+            CIFAR-10 files or IDX files, with their labels (`image_sets.py`); or scans as MRNet lays them out
+            (`layouts.py`); or a folder of films with the labels of their frames beside them; or a file, or a folder of
+            files, of many texts (`texts.py`); or a folder or zip of class folders; or a folder of files whose names
+            tell their labels, by `config.pattern`. DICOM scans without a group are grouped by patient.
+        config: names of columns, and what stands in names of files.
 
     Raises:
         ManifestError: nothing is there, or it cannot be understood as one of these.
+        ConfigError: there are scans, and the extra that reads them is not installed.
     """
-    path, config = Path(path), config or ManifestConfig()
+    config = config or ManifestConfig()
+    manifest = named(_found(Path(path), config), config.pattern)
+    check_installed(manifest.examples)
+    return manifest if config.group_from is not None else grouped_by_patient(manifest)
+
+
+def _found(path: Path, config: ManifestConfig) -> Manifest:
+    """What `path` says by itself."""
     if path.is_dir():
         tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
         if len(tables) > 1:
             raise ManifestError(f"{path}: expected one manifest, found {[table.name for table in tables]}: name one")
         if tables:
             return read_manifest(tables[0], config)
-        beside = labelled_beside(path, _files(path))
-        if beside is not None:
-            return grouped_by_path(beside, config.group_from)
+        files = _files(path)
+        if says_labels(config.pattern):
+            return grouped_by_path(_of_files(path, files), config.group_from)
+        told = (
+            from_files(path)
+            or layouts.mrnet(path, files, config)
+            or labelled_beside(path, files)
+            or text_manifest(path, files)
+        )
+        if told is not None:
+            return grouped_by_path(told, config.group_from)
     elif not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
+    elif path.suffix.lower() == ".npz":
+        return grouped_by_path(from_npz(path), config.group_from)
+    elif is_conll(path):
+        manifest = Manifest(path.parent, tuple(conll_examples(path.parent, path.name, None)))
+        return grouped_by_path(manifest, config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
     return grouped_by_path(from_folders(path), config.group_from)
@@ -68,7 +106,7 @@ def from_folders(root: str | Path) -> Manifest:
     """
     root = Path(root)
     if root.is_dir():
-        return Manifest(root, _examples(root, _files(root)))
+        return Manifest(root, _examples(root, _files(root), on_disk=True))
     try:
         with zipfile.ZipFile(root) as archive:
             files = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
@@ -76,9 +114,18 @@ def from_folders(root: str | Path) -> Manifest:
         raise ManifestError(f"{root}: expected a folder or a zip: {error}") from None
     files = [file for file in files if not any(_passed_over(part) for part in file.parts)]
     wrapper = _wrapper(files)
-    examples = _examples(root, [file.relative_to(wrapper) for file in files])
+    examples = _examples(root, [file.relative_to(wrapper) for file in files], on_disk=False)
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
+
+
+def _of_files(root: Path, files: Sequence[PurePosixPath]) -> Manifest:
+    """Every readable file as a clip of which nothing is said; texts where there is nothing else."""
+    clips = sorted(file for file in files if is_readable_name(str(file)))
+    clips = clips or sorted(file for file in files if reads_text(str(file)))
+    if not clips:
+        raise ManifestError(f"{root}: expected files that can be read as clips, found none among {len(files)}")
+    return Manifest(root, tuple(Example(path=clip.as_posix()) for clip in clips))
 
 
 def _files(root: Path) -> list[PurePosixPath]:
@@ -103,7 +150,7 @@ def _wrapper(files: Sequence[PurePosixPath]) -> PurePosixPath:
     return PurePosixPath()
 
 
-def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]:
+def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool) -> tuple[Example, ...]:
     if not files:
         raise ManifestError(f"{root}: {_EXPECTED}, found no files")
     inside = [file for file in files if len(file.parts) > 1]
@@ -116,6 +163,8 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
     inside = [file for file in inside if len(file.parts) > depth + 1]
     if not inside:
         raise ManifestError(f"{root}: {_EXPECTED} inside of the folders of a split, found files only")
+    if on_disk:  # scans inside of a zip are not read
+        inside = as_clips(inside, lambda file: is_dicom(root / file), depth + 2)
     by_folder: dict[PurePosixPath, list[PurePosixPath]] = {}
     for file in inside:
         by_folder.setdefault(file.parent, []).append(file)
@@ -127,7 +176,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath]) -> tuple[Example, ...]
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
     if len(classes) == 1:
-        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=4)
+        warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=5)
     return tuple(
         Example(
             path=clip.as_posix(),

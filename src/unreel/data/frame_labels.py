@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment, read_span, table_rows, table_text
-from unreel.data.readers import is_readable_name, open_source
+from unreel.data.readers import Reading, is_readable_name, open_source
+from unreel.data.readers.tables import is_table_name
 from unreel.data.sampling import within
 from unreel.errors import ManifestError, ReadError
 from unreel.natural import natural_key
@@ -63,10 +64,15 @@ def is_category(file: PurePosixPath | Path) -> bool:
     return file.name.startswith(CATEGORY) and file.suffix == ".npy"
 
 
-def frame_times(path: str | Path, example: Example) -> Tensor:
+def is_film_name(file: PurePosixPath | Path) -> bool:
+    """Whether the name is one of a file of frames that may have a table beside it: not of a table itself."""
+    return is_readable_name(str(file)) and not is_table_name(str(file))
+
+
+def frame_times(path: str | Path, example: Example, reading: Reading | None = None) -> Tensor:
     """(T,) float64 seconds of the frames of an example, without decoding them; none where the file cannot be read."""
     try:
-        with open_source(path) as source:
+        with open_source(path, reading) as source:
             return source.times[within(source.times, example.start, example.end)]
     except ReadError:  # it is left out of training for the same reason
         return torch.zeros(0, dtype=torch.float64)
@@ -177,7 +183,7 @@ def _head_names(root: Path, counts: Sequence[int]) -> tuple[str, ...]:
 
 def _tables(files: Iterable[PurePosixPath]) -> set[PurePosixPath]:
     """The tables that lie beside a film of the same name."""
-    films = {file.with_suffix("") for file in files if is_readable_name(str(file))}
+    films = {file.with_suffix("") for file in files if is_film_name(file)}
     return {file for file in files if file.suffix.lower() == ".csv" and file.with_suffix("") in films}
 
 
@@ -187,12 +193,12 @@ def _films_with_tables(root: Path, files: Sequence[PurePosixPath]) -> Manifest:
     examples = []
     for file in sorted(files, key=_by_name):
         table = tables.get(file.with_suffix(""))
-        if is_readable_name(str(file)) and table is not None:
+        if is_film_name(file) and table is not None:
             try:
                 examples.append(Example(str(file), segments=_read_table(root / table)))
             except ManifestError as error:
                 broken[str(file)] = str(error)
-        elif is_readable_name(str(file)):
+        elif is_film_name(file):
             broken[str(file)] = f"expected its labels in {file.with_suffix('.csv').name} beside it, there is none"
         elif file.suffix.lower() == ".csv" and table is None:
             broken[str(file)] = "expected a film of the same name beside it, there is none"

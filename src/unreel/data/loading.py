@@ -249,7 +249,9 @@ class ClipLoader:
         raise ReadError(path, f"{reason} (and no other of {len(order)} clips could be read either)")
 
 
-def _fetch(clips: Sequence[Clip | Broken]) -> _Fetched:
+def _fetch(clips: ClipBatch | Sequence[Clip | Broken]) -> _Fetched:
+    if isinstance(clips, ClipBatch):  # the dataset has joined them
+        return _Fetched(clips, ())
     good = [clip for clip in clips if isinstance(clip, Clip)]
     broken = tuple((clip.path, clip.reason) for clip in clips if isinstance(clip, Broken))
     return _Fetched(collate(good) if good else None, broken)

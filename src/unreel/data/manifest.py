@@ -1,7 +1,7 @@
 """Manifest: which clips there are, what is said of each, and where its files lie.
 
 A manifest is a table (CSV or JSONL, columns `path`, `label` or `labels`, optionally `start`, `end`, `group`, `split`,
-`view`), or is made from class folders by `folders.py`.
+`view`), or is made from class folders by `folders.py`. A table without paths may hold the clips themselves, as texts.
 
 What this file is not: it opens no clip, so it does not know whether a file can be read (`scan.py`), and it divides
 nothing (`splits.py`).
@@ -36,6 +36,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """How a side of the split may be written, and what it is called here."""
+NAMED_GROUPS = ("label", "group", "split", "train", "val", "test")
+"""What a regular expression may find in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -131,24 +133,41 @@ class ManifestConfig:
     """How to read a table of examples.
 
     Args:
-        label_column: the column that holds the label. Where there is none of this name, `labels` is looked for.
+        label_column: the column that holds the label. Where there is none of this name, `labels` is looked for. In the
+            layout of MRNet, the one label to learn: its clips are `NAME` or `no NAME`.
         group_column: the column that holds the group.
+        text_column: the column that holds texts, of a table that has no column `path`.
         group_from: a regular expression searched in each path; its first group (the whole match where it has none)
             is the clip's group, in place of the column. For instance `(g\\d\\d)`.
+        pattern: a regular expression searched in each path, whose groups named `label`, `group`, `split`, or `train`,
+            `val`, `test`, say what the name of a file tells of it, in place of folders and columns. For instance
+            `(?P<label>\\d)_(?P<group>[a-z]+)_`.
     """
 
     label_column: str = "label"
     group_column: str = "group"
+    text_column: str = "text"
     group_from: str | None = None
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
-        if self.group_from is not None:
+        for name in ("group_from", "pattern"):
             try:
-                re.compile(self.group_from)
+                re.compile(getattr(self, name) or "")
             except re.error as error:
                 raise ConfigError(
-                    f"group_from must be a regular expression, {self.group_from!r} is none: {error}"
+                    f"{name} must be a regular expression, {getattr(self, name)!r} is none: {error}"
                 ) from None
+        if self.pattern is None:
+            return
+        found = re.compile(self.pattern).groupindex.keys()
+        if not found or found - set(NAMED_GROUPS):
+            raise ConfigError(
+                f"pattern must have groups named as some of {', '.join(NAMED_GROUPS)}, such as (?P<label>\\w+), "
+                f"{self.pattern!r} has {', '.join(found) or 'none'}"
+            )
+        if "group" in found and self.group_from is not None:
+            raise ConfigError("pattern and group_from both say the group: leave one of them out")
 
 
 def labels_of(example: Example) -> tuple[str, ...]:
@@ -159,20 +178,29 @@ def labels_of(example: Example) -> tuple[str, ...]:
 def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """Read a table of examples; its paths start from the table's folder.
 
+    A table of texts gives an example for each row, "table.csv!text!12" after the column and the line.
+
     Args:
         path: a .jsonl file of one object a line, or a table with a header, separated by comma, tab or semicolon.
         config: names of columns.
 
     Raises:
-        ManifestError: no `path` column, a named column is missing or mistyped, a cell cannot be understood, a clip
-            stands there twice, or there are no rows.
+        ManifestError: no column of paths or texts, a named column is missing or mistyped, a cell cannot be understood,
+            a clip stands there twice, or there are no rows.
     """
     path, config = Path(path), config or ManifestConfig()
-    text = table_text(path)
-    rows = list(_jsonl_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else table_rows(path, text))
+    rows = list(rows_of(path, _bytes(path).decode("utf-8-sig", "surrogateescape")))
     if not rows:
         raise ManifestError(f"{path}: expected at least one row below the header, found none")
-    label = _check_columns(path, {column: None for _, row in rows for column in row}, config)
+    columns = {column: None for _, row in rows for column in row}
+    if "path" not in columns and config.text_column in columns:
+        # what cannot be decoded in a text is for its reader to tell
+        rows = [(line, _as_place(path, line, row, config.text_column)) for line, row in rows]
+        del columns[config.text_column]
+        columns["path"] = None
+    else:
+        table_text(path)
+    label = _check_columns(path, columns, config)
     examples = [_example(f"{path}, line {line}", row, label, config.group_column) for line, row in rows]
     return grouped_by_path(Manifest(path.parent, _one_row_each(examples)), config.group_from)
 
@@ -280,11 +308,35 @@ def table_text(path: Path) -> str:
         ManifestError: it cannot be read, or is not in UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
+        return _bytes(path).decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: expected a table in UTF-8, {error}: save it as UTF-8") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def rows_of(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of the line, and cells by column, of every row of a table, which is JSONL by the suffix of its name.
+
+    Raises:
+        ManifestError: it is no table.
+    """
+    return jsonl_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else table_rows(path, text)
+
+
+def _as_place(path: Path, line: int, row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """The row of a table of texts with the text's place as its path: "reviews.csv!text!12"."""
+    others = {name: cell for name, cell in row.items() if name != column}
+    try:
+        json.dumps(others, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ManifestError(f"{path}, line {line}: expected UTF-8, got {others!a}: save it as UTF-8") from None
+    return others | {"path": f"{path.name}!{column}!{line}"}
 
 
 def table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -310,7 +362,8 @@ def table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]
         raise ManifestError(f"{path}, line {reader.line_num}: expected a table, {error}") from None
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of the line, and the object, of every line that is not empty. Errors as of `table_rows`."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -331,11 +384,12 @@ def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> 
 
     def missing(column: str) -> ManifestError:
         near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.7)
+        texts = f" (or, for texts, a column {config.text_column!r})" if column == "path" else ""
         meant = f"; did you mean {column!r} where the table says {near[0]!r}?" if near else ""
-        return ManifestError(f"{path}: expected a column {column!r}, found {found}{meant}")
+        return ManifestError(f"{path}: expected a column {column!r}{texts}, found {found}{meant}")
 
     if "path" not in found:
-        raise missing("path")
+        raise missing("path" if config.text_column == ManifestConfig.text_column else config.text_column)
     label = next((column for column in (config.label_column, "labels") if column in found), None)
     if label is None and (
         config.label_column != "label" or difflib.get_close_matches("label", unknown, n=1, cutoff=0.7)

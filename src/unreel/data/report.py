@@ -42,6 +42,21 @@ class FileReport:
 
 
 @dataclass(frozen=True)
+class WordReport:
+    """The tokens of all texts, words or characters.
+
+    Args:
+        count: how many there are.
+        different: how many different ones.
+        once: how many of these stand there once.
+    """
+
+    count: int
+    different: int
+    once: int
+
+
+@dataclass(frozen=True)
 class DataReport:
     """What is there.
 
@@ -51,6 +66,7 @@ class DataReport:
         small: labels of so few clips that a split hardly gives each side one.
         identical: sets of files of the same content.
         near: pairs of files that look nearly the same.
+        words: of texts, whose frames are their words; None where there are none.
     """
 
     files: tuple[FileReport, ...]
@@ -58,6 +74,7 @@ class DataReport:
     small: tuple[str, ...] = ()
     identical: tuple[tuple[str, ...], ...] = ()
     near: tuple[tuple[str, str], ...] = ()
+    words: WordReport | None = None
 
     @property
     def readable(self) -> tuple[FileReport, ...]:
@@ -88,6 +105,7 @@ class DataReport:
                 small=tuple(found["small"]),
                 identical=tuple(tuple(alike) for alike in found["identical"]),
                 near=tuple((one, other) for one, other in found["near"]),
+                words=WordReport(**found["words"]) if found.get("words") else None,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"expected a data report in JSON, found something else: {error!r}: scan again") from None
@@ -121,6 +139,13 @@ class DataReport:
         for column in ("least", "median", "most"):
             table.add_column(column, justify="right")
         files = self.readable
+        if self.words is not None:
+            lengths = [file.frames for file in files]
+            table.add_row("words", *(f"{value:.0f}" for value in (min(lengths), median(lengths), max(lengths))))
+            table.add_section()
+            for name, count in asdict(self.words).items():
+                table.add_row(f"all words: {name}", "", "", str(count))
+            return table
         for name, values, digits in (
             ("frames", [file.frames for file in files], 0),
             ("seconds", [file.seconds for file in files], 2),

@@ -41,7 +41,7 @@ def scan_plot(report: DataReport) -> bytes:
 
     files = report.readable
     lengths.hist([file.seconds for file in files], bins=30, color=_COLOUR)
-    lengths.set(title="Lengths", xlabel="seconds", ylabel="files")
+    lengths.set(title="Lengths", xlabel="seconds" if report.words is None else "words", ylabel="files")
     rates.hist([file.fps for file in files if file.fps is not None], bins=30, color=_COLOUR)
     rates.set(title="Frame rates", xlabel="frames a second", ylabel="files")
 

@@ -27,7 +27,7 @@ class SamplingConfig:
         policy: `uniform`: evenly spread from the first to the last. `segment`: one of each of `frames` equal parts,
             at random in training, else the middle one. `window`: `frames` frames `stride` apart, from a random place
             in training, else from the middle. `all`: every one.
-        frames: n, how many; a shorter clip gives all it has, none twice.
+        frames: n, how many (of a scan: slices of each plane); a shorter clip gives all it has, none twice.
         stride: distance of frames in a window.
         span: uniform: in training, the frames are spread over a random part of the clip, at least this share of it,
             above 0 to 1. Otherwise over all of it.
@@ -81,6 +81,23 @@ def choose(length: int, config: SamplingConfig, generator: Generator | None = No
     if generator is None:
         return begin + size // 2
     return begin + (torch.rand(n, generator=generator, dtype=torch.float64) * size).long()
+
+
+def choose_by_view(
+    length: int, views: Tensor | None, config: SamplingConfig, generator: Generator | None = None
+) -> Tensor:
+    """What `choose` takes of each view by itself, the views in the order in which they first stand.
+
+    Args:
+        length: T ≥ 1.
+        views: (T,) int64; None for one view.
+        config: the policy.
+        generator: as for `choose`.
+    """
+    if views is None:
+        return choose(length, config, generator)
+    places = [(views == view).nonzero().flatten() for view in dict.fromkeys(views.tolist())]
+    return torch.cat([place[choose(len(place), config, generator)] for place in places])
 
 
 def _part(length: int, config: SamplingConfig, generator: Generator) -> Tensor:

@@ -2,7 +2,8 @@
 
 A file that crashes its reader, hangs or cannot be read is listed with the reason. What is decoded is the first, the
 middle and the last frame and those at the quarters, so damage between them can go unseen: training then leaves the file
-out.
+out. Nearly the same pictures are looked for among up to 20,000 files. Texts are read whole and in this process: they
+are many and small, and no foreign decoder sees them.
 
 What this file is not: a report's form is `report.py`, how contents are compared `content.py`.
 """
@@ -24,22 +25,32 @@ from torch import Tensor
 from unreel.data.content import frame_hash, near_pairs, same_content
 from unreel.data.isolated import Lost, isolated
 from unreel.data.manifest import Example, Manifest, labels_of
-from unreel.data.readers import open_source
-from unreel.data.report import DataReport, FileReport
+from unreel.data.readers import Reading, open_source
+from unreel.data.readers.text import TextSource, reads_text
+from unreel.data.report import DataReport, FileReport, WordReport
 from unreel.data.splits import as_numbers
 from unreel.data.transforms import is_images
 from unreel.errors import ReadError
 
 FEW = 10
 """A label of fewer clips than this counts as small."""
+NEAR_AMONG = 20_000
+"""Nearly the same pictures are looked for among so many files at most: their pairs grow with the square of it."""
 
 
 class _Seen(NamedTuple):
     file: FileReport
     hashes: NDArray[np.bool_] | None
+    tokens: Sequence[str] = ()
 
 
-def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, seconds: float = 60.0) -> DataReport:
+def scan(
+    manifest: Manifest,
+    workers: int = 2,
+    console: Console | None = None,
+    seconds: float = 60.0,
+    reading: Reading | None = None,
+) -> DataReport:
     """Look at every file of a manifest.
 
     Args:
@@ -47,16 +58,23 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
         workers: processes that open files, at least one.
         console: where progress is drawn; None draws none.
         seconds: a file that takes longer is given up.
+        reading: what readers must know besides the file.
     """
     paths = list(dict.fromkeys(example.path for example in manifest.examples))
-    seen: dict[int, _Seen] = {}
+    files = [path for path in paths if not reads_text(path)]
+    look = partial(_look, manifest.root, len(files) <= NEAR_AMONG, reading)
+    seen: dict[str, _Seen] = {}
     with _progress(console) as progress:
         task = progress.add_task("looking at files", total=len(paths))
-        for number, found in isolated(partial(_look, manifest.root), paths, max(1, workers), seconds):
+        for number, found in isolated(look, files, max(1, workers), seconds):
             lost = isinstance(found, Lost)
-            seen[number] = _Seen(FileReport(paths[number], reason=found.reason), None) if lost else found
+            seen[files[number]] = _Seen(FileReport(files[number], reason=found.reason), None) if lost else found
             progress.advance(task)
-    ordered = [seen[number] for number in range(len(paths))]
+        for path in paths:
+            if path not in seen:
+                seen[path] = _look_at_text(manifest.root, path, reading or Reading())
+                progress.advance(task)
+    ordered = [seen[path] for path in paths]
     identical = _identical(manifest.root, paths)
     classes = _classes(manifest.examples)
     return DataReport(
@@ -68,13 +86,14 @@ def scan(manifest: Manifest, workers: int = 2, console: Console | None = None, s
         small=tuple(name for name, count in classes.items() if count < FEW),
         identical=identical,
         near=_near(ordered, identical),
+        words=_words(ordered),
     )
 
 
-def _look(root: Path, path: str) -> _Seen:
-    """What one file holds. Runs in a process of its own."""
+def _look(root: Path, near: bool, reading: Reading | None, path: str) -> _Seen:
+    """What one file holds, with hashes of its pictures where near ones are looked for. Runs in a process of its own."""
     try:
-        with open_source(root / path) as source:
+        with open_source(root / path, reading) as source:
             count = len(source)
             if count == 0:
                 raise ReadError(path, "expected at least one frame, found none")
@@ -91,8 +110,23 @@ def _look(root: Path, path: str) -> _Seen:
             fps=1 / step if step > 0 else None,
             size=tuple(frames.shape[1:]),
         ),
-        _hashes(frames[1:-1]),
+        _hashes(frames[1:-1]) if near else None,
     )
+
+
+def _look_at_text(root: Path, path: str, reading: Reading) -> _Seen:
+    try:
+        tokens = TextSource(root / path, reading.text).tokens
+    except ReadError as error:
+        return _Seen(FileReport(path, reason=error.reason), None)
+    return _Seen(FileReport(path, frames=len(tokens), seconds=float(len(tokens)), fps=1.0), None, tokens)
+
+
+def _words(seen: Sequence[_Seen]) -> WordReport | None:
+    counts = Counter(token for one in seen for token in one.tokens)
+    if not counts:
+        return None
+    return WordReport(counts.total(), len(counts), sum(count == 1 for count in counts.values()))
 
 
 def _hashes(frames: Tensor) -> NDArray[np.bool_] | None:

@@ -75,10 +75,16 @@ class Splits(NamedTuple):
         return (*self.train, *self.val, *self.test)
 
 
-def split(manifest: Manifest, config: SplitConfig | None = None) -> Splits:
+def split(manifest: Manifest, config: SplitConfig | None = None, by_label: bool = True) -> Splits:
     """Divide a manifest.
 
     The same examples and seed give the same sides, in whatever order the examples come.
+
+    Args:
+        manifest: what there is.
+        config: how.
+        by_label: each side gets its share of every label, and none may be missing where one learns; else labels do not
+            count, as where nothing is learned from them, or where they are numbers over time.
 
     Raises:
         LeakError: the manifest states a split in which the same content, or one group, stands on two sides.
@@ -91,31 +97,33 @@ def split(manifest: Manifest, config: SplitConfig | None = None) -> Splits:
     examples = sorted(manifest.examples, key=lambda example: example.key)
     if not examples:
         raise ManifestError("expected clips to divide, the manifest holds none")
+    dealt = examples if by_label else [replace(example, labels=(), segments=()) for example in examples]
     content = same_content(manifest.root / example.path for example in examples)
     same = [content[str(manifest.root / example.path)] for example in examples]
     groups = _groups(examples, same)
     stated = [example.split is not None for example in examples]
     if all(stated):
-        sides = _stated(manifest, examples, same, groups, config)
+        sides = _stated(manifest, dealt, same, groups, config)
     elif any(stated):
         without = [example.key for example, states in zip(examples, stated, strict=True) if not states]
         raise ManifestError(
             f"expected a split in every row or in none, {len(without)} of {len(examples)} have none: {_some(without)}"
         )
     elif config.folds:
-        fold = _deal(examples, groups, (1 / config.folds,) * config.folds, config.seed)
-        rest = _carve(examples, groups, fold != config.fold, config.val * config.folds / (config.folds - 1), config)
+        fold = _deal(dealt, groups, (1 / config.folds,) * config.folds, config.seed)
+        rest = _carve(dealt, groups, fold != config.fold, config.val * config.folds / (config.folds - 1), config)
         sides = np.where(fold == config.fold, SIDES.index("test"), rest)
     else:
         test = _test_share(examples) if config.test is None else config.test
         _check_shares(config.val, test)
-        sides = _deal(examples, groups, (1 - config.val - test, config.val, test), config.seed)
+        sides = _deal(dealt, groups, (1 - config.val - test, config.val, test), config.seed)
     train, val, test = (
         tuple(replace(example, split=name) for example, side in zip(examples, sides, strict=True) if side == number)
         for number, name in enumerate(SIDES)
     )
     splits = Splits(train, val, test)
-    _check_labels(splits)
+    if by_label:
+        _check_labels(splits)
     return splits
 
 

@@ -18,8 +18,8 @@ from unreel.devices import best_device
 from unreel.errors import ConfigError, ManifestError
 from unreel.inference.intervals import Interval, measure, wilson
 from unreel.inference.outputs import build_loader, described, outputs_of
-from unreel.runs import Run, arranged
-from unreel.tasks import Regress, Task
+from unreel.runs import Run, in_form
+from unreel.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,22 @@ def evaluate(run: Run, data: str | Path | None = None, manifest: ManifestConfig 
     """
     if data is None:
         return evaluate_examples(run, run.splits().test, run.root)
-    loaded = arranged(run.config.task, load(data, manifest or run.config.data.manifest))
+    loaded = in_form(run.config, load(data, manifest or run.config.data.manifest))
     measured = evaluate_examples(run, loaded.examples, loaded.root)
     return replace(measured, left_out={**loaded.broken, **measured.left_out})
 
 
 def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Evaluation:
     """Measure a run on examples whose paths are relative to `root`."""
-    if run.task_type is not Regress:
+    if run.task_type.has_classes:
         said = {label for example in examples for label in labels_of(example)}
         if unknown := sorted(said - set(run.labels)):
             raise ManifestError(f"expected labels that the run knows, {list(run.labels)}; the data also has {unknown}")
-    task = run.trained_task()
+    return evaluate_task(run, run.trained_task(), examples, root)
+
+
+def evaluate_task(run: Run, task: Task, examples: Sequence[Example], root: Path) -> Evaluation:
+    """Measure a task, whatever its model is, on examples that are read as the run reads its own."""
     loader = build_loader(run, examples, root, task.encode)
     by_key = {example.key: example for example in examples}
     scores, truth, groups, clips, rows = [], [], [], [], []
@@ -103,7 +107,7 @@ def evaluate_examples(run: Run, examples: Sequence[Example], root: Path) -> Eval
         clips.append(task.clips(batch))
         groups += [_group(by_key[batch.keys[owner]]) for owner in task.owners(batch).tolist()]
         for key, said, true in zip(batch.keys, task.rows(outputs, batch), task.truths(batch), strict=True):
-            rows.append(described(by_key[key]) | true | said)
+            rows.append(described(run, root, by_key[key]) | true | said)
     if not groups:
         raise ConfigError(f"nothing to measure on: {len(examples)} clips, {len(loader.left_out)} of them unreadable")
     return judge(task, torch.cat(scores), torch.cat(truth), groups, torch.cat(clips), rows, loader.left_out)
@@ -118,8 +122,8 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
         measured: an evaluation whose truth is taken over.
     """
     task = run.trained_task()
-    targets = [task.encode(example, _times(task, run.root, example)) for example in trained_on]
-    scores = task.constant(targets).float().expand(len(measured.truth), -1)
+    targets = [task.encode(example, _times(run, task, example)) for example in trained_on]
+    scores = task.constant(targets).float().expand(len(measured.truth), -1).contiguous()
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
 
@@ -135,7 +139,7 @@ def judge(
     """Compute all numbers of an evaluation from scores (n, K) and truth (n, ...)."""
     measures = measure(task.make_measures(sync=False), scores, truth, groups, clips)
     confusion, per_class = None, None
-    if not isinstance(task, Regress):
+    if task.has_classes:
         predicted = torch.nn.functional.one_hot(scores.argmax(-1), len(task.labels))
         actual = torch.nn.functional.one_hot(truth, len(task.labels)) if truth.ndim == 1 else truth
         if truth.ndim == 1:
@@ -172,7 +176,7 @@ def _group(example: Example) -> str:
     return example.group or example.path
 
 
-def _times(task: Task, root: Path, example: Example) -> Tensor:
+def _times(run: Run, task: Task, example: Example) -> Tensor:
     if task.readout == "clip":
         return torch.zeros(1, dtype=torch.float64)
-    return frame_times(root / example.path, example)
+    return frame_times(run.root / example.path, example, run.reading)

@@ -13,7 +13,10 @@ from torch import Tensor
 from unreel.clip import ClipBatch, LongClip
 from unreel.config import RunConfig
 from unreel.data import LONG_FRAMES, ClipDataset, ClipLoader, Example, FilmLoader
+from unreel.data.readers.text import TextSource
 from unreel.errors import ReadError
+from unreel.models import MODELS
+from unreel.nn import SeesViews
 from unreel.runs import Run
 from unreel.tasks import Task
 
@@ -44,6 +47,7 @@ def build_loader(
         encode_targets=encode_targets,
         seed=run.config.seed,
         training=False,
+        reading=run.reading,
     )
     if streams(run.config, dataset):
         return FilmLoader(dataset, run.config.training.chunk)
@@ -53,11 +57,14 @@ def build_loader(
 def streams(config: RunConfig, dataset: ClipDataset) -> bool:
     """Whether clips go through the model a chunk at a time, with its state carried on.
 
-    They do if the model learned so; or if it can, being causal, and a clip has more than `LONG_FRAMES` frames.
+    They do if the model learned so; or if it can, being causal, and a clip has more than `LONG_FRAMES` frames. Models
+    that see views never do: of a scan all slices are held.
     """
     if config.training.through_time != "whole":
         return True
     sampling = config.data.sampling
+    if issubclass(MODELS[config.model.name], SeesViews):
+        return False
     if not config.model.causal or (sampling.policy != "all" and sampling.frames <= LONG_FRAMES):
         return False
     counts = (dataset.count(index) for index in range(len(dataset)))
@@ -80,6 +87,9 @@ def outputs_of(task: Task, loader: ClipLoader | FilmLoader, device: torch.device
     task.cpu()
 
 
-def described(example: Example) -> dict[str, Any]:
-    """File and seconds of an example, as rows begin."""
-    return {"file": example.path, "start": example.start, "end": example.end}
+def described(run: Run, root: Path, example: Example) -> dict[str, Any]:
+    """File and seconds of an example, as rows begin; of a text also its `words`, as the model was given them."""
+    row: dict[str, Any] = {"file": example.path, "start": example.start, "end": example.end}
+    if run.is_text:
+        row["words"] = TextSource(root / example.path, run.config.data.text).tokens
+    return row

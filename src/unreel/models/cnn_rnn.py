@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.encoders import EncoderConfig, build_encoder, pretrained_statistics
-from unreel.nn import GRU, LSTM, RNN, FrameDifference, Normalize, PoolKind, TimeDistributed, TimePool
+from unreel.models.encoders import Encoder, EncoderConfig, build_encoder, pretrained_statistics
+from unreel.nn import GRU, LSTM, RNN, FrameDifference, Normalize, PoolKind, Site, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 
 Input = Literal["frames", "difference", "both"]
@@ -166,6 +166,10 @@ class CNNRNN(nn.Module):
     def has_frozen_encoder(self) -> bool:
         """Whether `encode` gives a frame the same features in every epoch, so that they are worth keeping."""
         return self.config.encoder.frozen and self.config.encoder.unfreeze_from is None
+
+    def sites(self) -> Sites:
+        """The encoder's last map of each frame, and the pooling over time."""
+        return Sites((Site(cast(Encoder, self.encoder.module).last_map),), self.pool)
 
     def forward(
         self, frames: Tensor, lengths: Tensor | None = None, state: State | None = None

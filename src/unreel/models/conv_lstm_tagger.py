@@ -11,7 +11,7 @@ Shape letters: N clips, T frames, C channels, H W pixels, K outputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unreel.errors import ConfigError
 from unreel.models.cnn_rnn import CNNRNNConfig, Readout, State
 from unreel.models.encoders import EncoderConfig
-from unreel.nn import BlockNorm, ConvLSTM2d, HeldDropout, Normalize, TimeDistributed, TimePool
+from unreel.nn import BlockNorm, ConvLSTM2d, HeldDropout, Normalize, Site, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 from unreel.ops.activations import activation
 
@@ -144,6 +144,10 @@ class ConvLSTMTagger(nn.Module):
     def measures_statistics(self) -> bool:
         """Whether `normalize` should be set from the training data."""
         return True
+
+    def sites(self) -> Sites:
+        """The map of the last block before its pooling: at each frame what the ConvLSTM has seen up to there."""
+        return Sites((Site(cast(_Block, self.blocks[-1]).norm, packed=False),), self.pool)
 
     def forward(
         self, frames: Tensor, lengths: Tensor | None = None, state: State | None = None

@@ -9,13 +9,15 @@ Shape letters: V frames, C channels, H W pixels, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from unreel.errors import ConfigError
 from unreel.nearest import nearest
@@ -99,13 +101,21 @@ class Encoder(nn.Module):
         net: (V, *frame) to (V, D).
         features: D.
         frozen: parts of net that stay in eval mode whatever `train` is told.
+        last_map: name of the part of net that gives the last map (V, C, H', W'), after its activation; "" for net
+            itself, whose features are then a map without places.
     """
 
-    def __init__(self, net: nn.Module, features: int, frozen: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, net: nn.Module, features: int, frozen: Sequence[nn.Module] = (), last_map: str = "") -> None:
         super().__init__()
         self.net = net
         self.features = features
         self._frozen = tuple(frozen)
+        self._last_map = last_map
+
+    @property
+    def last_map(self) -> nn.Module:
+        """The part that gives the last map of each frame."""
+        return self.net.get_submodule(self._last_map)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Give features (V, D) for frames (V, *frame)."""
@@ -140,7 +150,7 @@ def build_encoder(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encode
     if len(frame_shape) != 3:
         raise ConfigError(
             f"the encoder {config.name!r} takes frames (C, H, W), got {frame_shape}; "
-            f"feature vectors (D,) go to 'identity'"
+            f"feature vectors (D,) go to 'identity', the frames of sound to --model.name crdnn"
         )
     if config.name == "small":
         return _small(config, frame_shape)
@@ -174,6 +184,7 @@ def _small(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
             f"give fewer channels, or larger frames"
         )
     layers: list[nn.Module] = []
+    last_map = ""
     strided = config.downsample == "stride"
     for width_out in config.channels:
         layers.append(
@@ -183,6 +194,7 @@ def _small(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
             layers.append(nn.BatchNorm2d(width_out))
         elif config.norm == "group":
             layers.append(nn.GroupNorm(math.gcd(8, width_out), width_out))
+        last_map = str(len(layers))
         layers.append(nn.ReLU())
         if not strided:
             layers.append(nn.MaxPool2d(2))
@@ -200,7 +212,7 @@ def _small(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
         size = config.features
     if config.dropout:
         layers.append(nn.Dropout(config.dropout))
-    return Encoder(nn.Sequential(*layers), size)
+    return Encoder(nn.Sequential(*layers), size, last_map=last_map)
 
 
 def _timm(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
@@ -219,7 +231,7 @@ def _timm(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
     frozen = _freeze(net, config) if config.frozen else []
     # What a net makes of a frame is asked of the net: timm's own figures differ from model to model.
     was_training = net.training
-    with torch.no_grad():
+    with torch.no_grad(), _told_of_maps(net) as maps:
         features = net.eval()(torch.zeros(1, *frame_shape))
     net.train(was_training)
     if features.ndim != 2:
@@ -227,7 +239,46 @@ def _timm(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Encoder:
             f"the encoder must give one vector a frame, {config.name!r} gives {tuple(features.shape[1:])}; "
             f"choose a CNN that classifies images"
         )
-    return Encoder(net, features.shape[1], frozen).train(was_training)
+    last_map = _last_map(maps, frame_shape, [stage["module"] for stage in getattr(net, "feature_info", ())])
+    return Encoder(net, features.shape[1], frozen, last_map).train(was_training)
+
+
+@contextmanager
+def _told_of_maps(net: nn.Module) -> Iterator[list[tuple[str, tuple[int, int]]]]:
+    """Parts that give four sizes, (V, C, H', W') of a CNN, and the last two, in the order in which they run."""
+    found: list[tuple[str, tuple[int, int]]] = []
+    handles: list[RemovableHandle] = []
+    for name, part in net.named_modules():
+
+        def tell(part: nn.Module, inputs: object, output: object, name: str = name) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                found.append((name, (output.shape[2], output.shape[3])))
+
+        if name:
+            handles.append(part.register_forward_hook(tell))
+    yield found
+    for handle in handles:
+        handle.remove()
+
+
+def _last_map(parts: Sequence[tuple[str, tuple[int, int]]], frame_shape: tuple[int, ...], stages: Sequence[str]) -> str:
+    """The last part that gives a map: a stage, if there are any, and with more than one place, if there are any.
+
+    Within a stage something may go around the part. Parts that run more than once, and those whose sizes are not the
+    frame's divided by one number, such as the heads and tokens of a transformer, give no map. "" where nothing does.
+    """
+    names = [name for name, _ in parts]
+    maps = [(name, size) for name, size in parts if names.count(name) == 1 and _divides(frame_shape[1:], size)]
+    maps = [part for part in maps if part[0] in stages] or maps
+    maps = [part for part in maps if part[1] != (1, 1)] or maps
+    return maps[-1][0] if maps else ""
+
+
+def _divides(frame: tuple[int, ...], size: tuple[int, int]) -> bool:
+    return any(
+        all(small in (length // by, -(-length // by)) for length, small in zip(frame, size, strict=True))
+        for by in range(1, max(frame) + 1)
+    )
 
 
 def _download(name: str) -> Path:

@@ -17,8 +17,11 @@ from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.sites import Site, Sites, Watch
 from unreel.nn.through_time import recompute, stream
+from unreel.nn.time_conv import TimeConv1d, TimeConv2d, TimeMaxPool
 from unreel.nn.time_distributed import TimeDistributed, TimeSequential
+from unreel.nn.views import SeesViews, ViewEmbedding
 
 __all__ = [
     "GRU",
@@ -38,9 +41,17 @@ __all__ = [
     "HeldDropout",
     "Normalize",
     "PoolKind",
+    "SeesViews",
+    "Site",
+    "Sites",
+    "TimeConv1d",
+    "TimeConv2d",
     "TimeDistributed",
+    "TimeMaxPool",
     "TimePool",
     "TimeSequential",
+    "ViewEmbedding",
+    "Watch",
     "recompute",
     "stream",
 ]

@@ -69,9 +69,8 @@ class TimePool(nn.Module):
         return self._attend(x, lengths, state)
 
     def _attend(self, x: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
-        seen = valid.mask(lengths, x.shape[1])
         x = valid.zero_padding(x, lengths)
-        scores = self.score(x)[..., 0].masked_fill(~seen, -torch.inf)
+        scores = self._scores(x, lengths)
         # Any shift of the scores gives the same pooled value, so the shift needs no gradient.
         largest = scores.detach().amax(1)
         largest = largest if state is None else torch.maximum(largest, state[0])
@@ -83,6 +82,21 @@ class TimePool(nn.Module):
             total = total + shrink * state[1]
             weighted = weighted + shrink.unsqueeze(1) * state[2]
         return weighted / total.unsqueeze(1), (largest, total, weighted)
+
+    def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """How much each frame of whole clips x (N, T, D) counts: (N, T), 1 over each clip, zeros in the padding.
+
+        Raises:
+            ValueError: the kind is not "attention".
+        """
+        if self.kind != "attention":
+            raise ValueError(f"only pooling by attention weighs frames, this is {self.kind!r}")
+        lengths = valid.full(x) if lengths is None else lengths
+        return self._scores(x, lengths).softmax(1)
+
+    def _scores(self, x: Tensor, lengths: Tensor) -> Tensor:
+        seen = valid.mask(lengths, x.shape[1])
+        return self.score(valid.zero_padding(x, lengths))[..., 0].masked_fill(~seen, -torch.inf)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The next frame of each stream: x (N, D) to what is pooled so far (N, D) and the state after it."""

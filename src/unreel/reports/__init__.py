@@ -1,6 +1,18 @@
-from unreel.reports.page import write
+from unreel.reports import reconstructions
+from unreel.reports.explanation_files import write_explanations
+from unreel.reports.page import EXPLANATIONS, write
+from unreel.reports.strips import worth_explaining
 from unreel.reports.summary import write_summary
 from unreel.reports.timeline import timeline_png
 from unreel.reports.timelines import FRAME_TASKS
 
-__all__ = ["FRAME_TASKS", "timeline_png", "write", "write_summary"]
+__all__ = [
+    "EXPLANATIONS",
+    "FRAME_TASKS",
+    "reconstructions",
+    "timeline_png",
+    "worth_explaining",
+    "write",
+    "write_explanations",
+    "write_summary",
+]

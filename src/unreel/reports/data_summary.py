@@ -63,7 +63,12 @@ def data_summary(results: Results) -> DataSummary | None:
         return None
     files = report.readable
     facts = [("unreadable", str(len(broken)))]
-    if results.data is not None:
+    words = report.words
+    if words is not None:
+        whole = [("texts", f"{len(report.files):,}"), ("words", f"{words.count:,}")]
+        whole += [("different words", f"{words.different:,}"), ("of them once", f"{words.once:,}")]
+        facts = [*whole, *facts]
+    elif results.data is not None:
         whole = [("files", f"{len(report.files):,}"), ("frames", f"{sum(file.frames for file in files):,}")]
         facts = [*whole, ("in all", _duration(sum(file.seconds for file in files))), *facts]
     lists = (
@@ -71,18 +76,20 @@ def data_summary(results: Results) -> DataSummary | None:
         _listing("The same content", [(", ".join(alike),) for alike in report.identical]),
         _listing("Nearly the same pictures", report.near),
     )
-    sizes = Counter(file.size for file in files).most_common(8)
+    sizes = Counter(file.size for file in files if file.size).most_common(8)
+    lengths = [file.frames for file in files]
+    measured = (
+        [("words", lengths, 0)]
+        if words is not None
+        else [
+            ("frames", lengths, 0),
+            ("seconds", [file.seconds for file in files], 2),
+            ("frames a second", [file.fps for file in files if file.fps is not None], 2),
+        ]
+    )
     return DataSummary(
         facts=tuple((name, number.replace(",", " ")) for name, number in facts),
-        spreads=tuple(
-            _spread(name, values, digits)
-            for name, values, digits in (
-                ("frames", [file.frames for file in files], 0),
-                ("seconds", [file.seconds for file in files], 2),
-                ("frames a second", [file.fps for file in files if file.fps is not None], 2),
-            )
-            if values
-        ),
+        spreads=tuple(_spread(name, values, digits) for name, values, digits in measured if values),
         sizes=tuple((_size(size), count) for size, count in sizes),
         plots=tuple(_plots(report)),
         lists=tuple(listing for listing in lists if listing.rows),
@@ -137,7 +144,7 @@ def _plots(report: DataReport) -> list[Markup]:
     if report.readable:
         figure, axes = plot(height=2.4)
         axes.hist([file.seconds for file in report.readable], bins=24, color=MODEL)
-        axes.set_xlabel("seconds", color=MUTED)
+        axes.set_xlabel("seconds" if report.words is None else "words", color=MUTED)
         axes.set_ylabel("files", color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_title("Lengths", loc="left")

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from unreel.reports.figures import INK, MODEL, OTHER, plot, svg
 from unreel.reports.measures import Measure, main_measure, read_measures, title
 from unreel.reports.results import Results
-from unreel.reports.timelines import FRAME_TASKS
+from unreel.reports.timelines import OF_FRAMES
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def headline(results: Results) -> Headline | None:
     if main is None:
         return None
     count = metrics.get("n_test") if side == "test" else None
-    unit = "frames" if results.task in FRAME_TASKS else "clips"
+    texts = results.data is not None and results.data.words is not None
+    frames, clips = ("words", "texts") if texts else ("frames", "clips")
+    unit = frames if results.task in OF_FRAMES else "steps" if results.task == "sequence" else clips
     controls = read_controls(metrics.get("controls"), main.name) if side == "test" else {}
     return Headline(
         main=main,

@@ -23,14 +23,22 @@ TITLES = {
     "mae": "Mean absolute error",
     "rmse": "Root mean squared error",
     "r2": "R²",
+    "mse": "Mean squared error",
+    "psnr": "PSNR, dB",
+    "auc": "AUC of frames",
     "loss": "Loss",
     "majority": "Most frequent class, always",
     "mean": "Mean of training, always",
     "rate": "How often each holds, always",
+    "mean_frame": "Mean frame of training, always",
+    "previous_frame": "The frame before",
+    "perceptron": "Perceptron on single frames",
     "per_frame_cnn": "CNN on single frames",
+    "bag_of_words": "words without their order",
+    "plain_cnn": "plain CNN of as many parameters",
 }
-PLAIN_NUMBERS = {"mae", "rmse", "r2", "loss"}  # not a share of one, so not shown as percent
-LOWER_IS_BETTER = {"mae", "rmse", "loss"}
+PLAIN_NUMBERS = {"mae", "rmse", "r2", "mse", "psnr", "loss"}  # not a share of one, so not shown as percent
+LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,12 @@ def read_measures(raw: Mapping[str, Any] | None) -> dict[str, Measure]:
 
 
 def main_measure(metrics: Mapping[str, Any], measures: Mapping[str, Measure]) -> Measure | None:
-    """The measure that was watched in training, or the first one where that was the loss."""
+    """The measure that was watched in training, or the first one where that was the loss.
+
+    An autoencoder is there to find anomalies: where they are known, it is how well it does.
+    """
+    if metrics.get("task") == "reconstruct" and "auc" in measures:
+        return measures["auc"]
     watched = str(metrics.get("monitor", "")).removeprefix("val_")
     return measures.get(watched) or next(iter(measures.values()), None)
 

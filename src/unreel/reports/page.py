@@ -15,15 +15,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from unreel.reports.confusion import confusion
 from unreel.reports.curves import curves
 from unreel.reports.data_summary import data_summary
+from unreel.reports.explanations import read_explanations
 from unreel.reports.headline import headline
 from unreel.reports.per_class import per_class
+from unreel.reports.reconstructions import reconstructions
 from unreel.reports.results import read_results
 from unreel.reports.scatter import scatter
 from unreel.reports.sides import sides
 from unreel.reports.strips import strips
+from unreel.reports.tagged_words import tagged_words
 from unreel.reports.timelines import timelines
+from unreel.reports.traces import traces
 
 NAME = "report.html"
+EXPLANATIONS = "explanations"
+"""Folder, inside a run, of the clips that are explained in its report."""
 
 
 def write(run_folder: Path) -> Path:
@@ -52,7 +58,11 @@ def write(run_folder: Path) -> Path:
             per_class=per_class(results),
             scatter=scatter(results),
             strips=strips(results),
+            explanations=read_explanations(run_folder / EXPLANATIONS),
             timelines=timelines(results),
+            tagged=tagged_words(results),
+            reconstructions=reconstructions(results),
+            traces=traces(results),
             counted={"tag": "frames", "multitag": "true frames"}.get(results.task, "clips"),
             data=data_summary(results),
             sides=sides(results),

@@ -10,13 +10,13 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unreel.data import DataReport
+from unreel.data import DataReport, Reading, SoundConfig, VolumeConfig
 from unreel.errors import RunError
 
 
@@ -65,6 +65,15 @@ class Results:
             return None
         return Path(path) if Path(path).is_dir() else Path(path).parent
 
+    @property
+    def reading(self) -> Reading:
+        """The settings of readers, those by default where the configuration does not say."""
+        data = self.config.get("data") or {}
+        return Reading(
+            sound=SoundConfig(**_known(SoundConfig, data.get("sound"))),
+            volume=VolumeConfig(**_known(VolumeConfig, data.get("volume"))),
+        )
+
 
 def read_results(folder: Path) -> Results:
     """Read a run folder.
@@ -96,13 +105,18 @@ def read_results(folder: Path) -> Results:
         manifest=tuple(_rows(folder, "manifest.csv")),
         data=DataReport.from_json(scanned) if (scanned := _text(folder / "data.json")) else None,
         metrics=read_json(folder / "metrics.json"),
-        predictions=tuple(_json_lines(folder / "predictions.jsonl")),
+        predictions=tuple(read_json_lines(folder / "predictions.jsonl")),
     )
 
 
 def read_json(path: Path) -> Any:
     """Content of a JSON file, an empty dict where there is no file."""
     return _parse(_text(path) or "{}", path)
+
+
+def _known(kind: type[SoundConfig] | type[VolumeConfig], said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a configuration says of the settings that there are."""
+    return {key.name: said[key.name] for key in fields(kind) if key.name in said} if said else {}
 
 
 def _text(path: Path) -> str:
@@ -116,7 +130,8 @@ def _parse(text: str, path: Path) -> Any:
         raise RunError(f"{path}: expected JSON, cannot parse it ({error}): evaluate the run again") from error
 
 
-def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+def read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Content of a file of one JSON value a line, nothing where there is no file."""
     for line in _text(path).split("\n"):
         if line.strip():
             yield _parse(line, path)

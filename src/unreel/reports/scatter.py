@@ -7,21 +7,27 @@ from matplotlib.ticker import MaxNLocator
 
 from unreel.reports.figures import INK, MODEL, MUTED, plain, plot, svg
 from unreel.reports.results import Results
+from unreel.reports.traces import TRACE_TASKS
 
 MOST_OUTPUTS = 6
+MOST_STEPS = 2000
 
 
 def scatter(results: Results) -> list[Markup]:
     """Two plots for each of the first six numbers of a regression: truth and prediction, and residuals."""
-    if results.task != "regress":
+    if results.task not in ("regress", *TRACE_TASKS):
         return []
     rows = [row for row in results.predictions if row.get("truth") is not None]
-    if not rows:
+    pairs = [(row["truth"], row["values"]) for row in rows]
+    if results.task in TRACE_TASKS:
+        steps = [pair for truth, said in pairs for pair in zip(truth, said, strict=True) if pair[0] is not None]
+        pairs = steps[:: -(-len(steps) // MOST_STEPS) or 1]
+    if not pairs:
         return []
     plots = []
     for output, label in enumerate(results.labels[:MOST_OUTPUTS]):
-        truth = [row["truth"][output] for row in rows]
-        said = [row["values"][output] for row in rows]
+        truth = [numbers[output] for numbers, _ in pairs]
+        said = [numbers[output] for _, numbers in pairs]
         plots += [_against(label, truth, said), _residuals(label, truth, said)]
     return plots
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unreel.reports.results import Results
-from unreel.reports.timelines import FRAME_TASKS
+from unreel.reports.timelines import OF_FRAMES
 
 ORDER = ("train", "val", "test")
 MOST_CLASSES = 40
+_NUMBERS = ("regress", "trace", "sequence", "reconstruct")  # tasks whose outputs are no classes
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ def sides(results: Results) -> Sides | None:
         return None
     found = {row["split"] for row in rows}
     names = [side for side in ORDER if side in found] + sorted(found - set(ORDER))
-    classes = results.labels if results.task != "regress" and len(results.labels) <= MOST_CLASSES else ()
+    classes = results.labels if results.task not in _NUMBERS and len(results.labels) <= MOST_CLASSES else ()
     table = []
     for side in names:
         here = [row for row in rows if row["split"] == side]
         # Labels in time are several rows of one clip.
-        columns = ("path",) if results.task in FRAME_TASKS else ("path", "start", "end", "view")
+        columns = ("path",) if results.task in OF_FRAMES else ("path", "start", "end", "view")
         clips = {tuple(row.get(column) for column in columns) for row in here}
         groups = {row["group"] for row in here if row.get("group")}
         counts = Counter(label for row in here for label in _labels(row))

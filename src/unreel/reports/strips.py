@@ -1,4 +1,4 @@
-"""Strips: clips worth looking at, each with a few of its frames, the truth and what the model said.
+"""Strips: clips worth looking at, each with a few of its frames, or its words, the truth and what the model said.
 
 The errors of which the model was most sure come first: they show wrong labels, bad clips and what the model has really
 learned. Hits stand beside them, one class after the other, so that both sides can be compared.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from unreel.reports.pictures import Pictures, pictures
 from unreel.reports.results import Results
-from unreel.reports.timelines import FRAME_TASKS
+from unreel.reports.timelines import OF_FRAMES
 
 SHOWN = 6
+LONGEST = 600  # letters of a text
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Strip:
         truth, said: labels or numbers as text.
         score: of what was said, as text; empty where a task has none.
         pictures: its frames.
+        words: those of a text, which has no pictures, as one line.
     """
 
     file: str
@@ -34,6 +37,7 @@ class Strip:
     said: str
     score: str
     pictures: Pictures
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,22 +60,15 @@ class Strips:
 
 
 def strips(results: Results) -> Strips | None:
-    """Errors and hits of the test side, None where there are no predictions with a truth, or labels are of frames."""
-    if results.task in FRAME_TASKS:
-        return None
+    """Errors and hits of the test side, None where none has a truth, or answers are of frames."""
     rows = [row for row in results.predictions if row.get("truth") is not None]
-    if not rows:
+    if results.task in (*OF_FRAMES, "sequence") or not rows:
         return None
+    errors, hits = _chosen(results.task, rows)
     if results.task == "regress":
-        ranked = sorted(rows, key=_distance, reverse=True)
-        shown = min(SHOWN, (len(ranked) + 1) // 2)
-        errors, hits = ranked[:shown], ranked[shown:][::-1][:SHOWN]
         titles, wrong = ("Furthest from the truth", "Closest to the truth"), None
     else:
-        ranked = sorted(rows, key=_sureness, reverse=True)
-        mistaken = [row for row in ranked if not _right(row)]
-        errors, hits = mistaken[:SHOWN], _one_class_after_the_other([row for row in ranked if _right(row)])[:SHOWN]
-        titles, wrong = ("Most confident errors", "Most confident hits"), len(mistaken)
+        titles, wrong = ("Most confident errors", "Most confident hits"), sum(not _right(row) for row in rows)
     return Strips(
         tuple(_strip(results, row) for row in errors),
         tuple(_strip(results, row) for row in hits),
@@ -79,6 +76,28 @@ def strips(results: Results) -> Strips | None:
         len(rows),
         wrong,
     )
+
+
+def worth_explaining(task: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A few rows of predictions with a truth, errors and hits in turn; none of tasks that do not speak of clips."""
+    if task not in ("classify", "multilabel", "regress"):
+        return []
+    errors, hits = _chosen(task, rows)
+    in_turn = [row for pair in zip_longest(errors, hits) for row in pair if row is not None]
+    return in_turn[:SHOWN]
+
+
+def _chosen(
+    task: str, rows: Sequence[Mapping[str, Any]]
+) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """The surest errors and hits; of numbers the furthest from and the closest to the truth."""
+    if task == "regress":
+        ranked = sorted(rows, key=_distance, reverse=True)
+        shown = min(SHOWN, (len(ranked) + 1) // 2)
+        return ranked[:shown], ranked[shown:][::-1][:SHOWN]
+    ranked = sorted(rows, key=_sureness, reverse=True)
+    hits = _one_class_after_the_other([row for row in ranked if _right(row)])
+    return [row for row in ranked if not _right(row)][:SHOWN], hits[:SHOWN]
 
 
 def _right(row: Mapping[str, Any]) -> bool:
@@ -112,14 +131,25 @@ def _strip(results: Results, row: Mapping[str, Any]) -> Strip:
     start, end = row.get("start"), row.get("end")
     seconds = f"{start:.1f} – {end:.1f} s" if start is not None and end is not None else ""
     truth, said, score = _texts(results, row)
+    words = _line(results, row.get("words", ()))
     return Strip(
         file=str(row.get("file", "")),
         seconds=seconds,
         truth=truth,
         said=said,
         score=score,
-        pictures=pictures(results.data_root, str(row.get("file", "")), start, end),
+        pictures=Pictures()
+        if words
+        else pictures(results.data_root, str(row.get("file", "")), start, end, reading=results.reading),
+        words=words,
     )
+
+
+def _line(results: Results, words: Sequence[str]) -> str:
+    """The words of a text as one line, cut where it is long."""
+    characters = ((results.config.get("data") or {}).get("text") or {}).get("tokens") == "characters"
+    line = ("" if characters else " ").join(words)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def _texts(results: Results, row: Mapping[str, Any]) -> tuple[str, str, str]:

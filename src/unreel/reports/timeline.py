@@ -1,6 +1,7 @@
 """Timeline: one film over time. A lane for each label: what is true above what was said, and the score below them.
 
-Where the truth is known, what was said wrongly is red. Frames of the film stand above the lanes, at their times.
+Where the truth is known, what was said wrongly is red. Frames of the film stand above the lanes, at their times; above
+those of sound its spectrogram.
 
 What this file is not: it chooses no films (`timelines.py`), and it computes no score.
 
@@ -21,9 +22,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from unreel.data import Reading
+from unreel.data.readers.audio import is_sound_name
 from unreel.errors import ReadError
 from unreel.reports.figures import BAD, GRID, INK, LIGHT, MODEL, MUTED, OTHER, PAGE, panels, plain, png
 from unreel.reports.pictures import read_pictures
+from unreel.reports.spectrograms import read_spectrogram
 
 MOST_LANES = 12
 MOST_POINTS = 600
@@ -87,30 +91,33 @@ def read_film(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Film:
     )
 
 
-def timeline_png(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], root: Path | None) -> bytes:
+def timeline_png(
+    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], root: Path | None, reading: Reading | None = None
+) -> bytes:
     """The timeline of a film as a PNG file.
 
     Args:
         rows: what was said of the film: one row, or one for each window.
         labels: the K names.
         root: the folder that the film's `file` starts from; None draws no frames.
+        reading: what readers must know besides; None for the settings by default.
     """
     film = read_film(rows, labels)
-    figure = draw(film, root, LIGHT)
+    figure = draw(film, root, LIGHT, reading)
     figure.suptitle(plain(film.file), fontsize=9, color=LIGHT[INK], x=0.01, ha="left")
     return png(figure)
 
 
-def draw(film: Film, root: Path | None, colors: Mapping[str, str] = PAGE) -> Figure:
+def draw(film: Film, root: Path | None, colors: Mapping[str, str] = PAGE, reading: Reading | None = None) -> Figure:
     """The timeline as a figure; without frames where they cannot be read or are no pictures."""
     lanes = _chosen(film)
     try:
-        shown = [] if root is None else _thumbnails(film, root)
+        shown = [] if root is None else _pictures(film, root, reading)
     except (ReadError, OSError):
         shown = []
     figure, [*above, axes] = panels([0.62] * bool(shown) + [0.75 + 0.5 * len(lanes)], _WIDTH, colors)
     if above:
-        _show(above[0], shown, film)
+        _show(above[0], shown)
     for place, index in enumerate(lanes):
         _lane(axes, film, index, place, colors)
     axes.set_xlim(film.times[0], film.ends[-1])
@@ -195,9 +202,26 @@ def _clock(film: Film) -> tuple[str, Any]:
     return "min:s", lambda value, _: f"{int(value) // 60}:{int(value) % 60:02d}"
 
 
-def _thumbnails(film: Film, root: Path) -> list[tuple[float, NDArray[np.uint8]]]:
-    pixels, times = read_pictures(root / film.file, film.times[0], film.times[-1], THUMBNAILS)
-    return list(zip(times, map(_small, pixels), strict=True))
+def _pictures(film: Film, root: Path, reading: Reading | None) -> list[tuple[float, float, NDArray[np.uint8]]]:
+    """Pictures, and from when to when each of them stands above the lanes."""
+    if is_sound_name(film.file):
+        pixels, _ = read_spectrogram(root / film.file, film.times[0], film.times[-1], reading)
+        return [(float(film.times[0]), float(film.ends[-1]), pixels)]
+    pixels, _, _ = read_pictures(root / film.file, film.times[0], film.times[-1], THUMBNAILS, reading)
+    return _in_a_row(film, list(map(_small, pixels)))
+
+
+def _in_a_row(film: Film, thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[float, float, NDArray[np.uint8]]]:
+    """Each frame in the tenth of the film that it stands for, at its own width or less."""
+    whole = float(film.ends[-1] - film.times[0])
+    room = whole / len(thumbnails)
+    row = []
+    for place, pixels in enumerate(thumbnails):
+        # an inch of the axis is whole / width seconds; the row is 0.62 inches high
+        width = min(0.96 * room, 0.58 * pixels.shape[1] / pixels.shape[0] * whole / (0.88 * _WIDTH))
+        centre = float(film.times[0]) + (place + 0.5) * room
+        row.append((centre - width / 2, centre + width / 2, pixels))
+    return row
 
 
 def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -207,16 +231,9 @@ def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(image.resize((width, _THUMBNAIL), how))
 
 
-def _show(axes: Axes, shown: Iterable[tuple[float, NDArray[np.uint8]]], film: Film) -> None:
-    """Frames in a row, each in the tenth of the film that it stands for, at its own width or less."""
-    pictures = list(shown)
-    whole = film.ends[-1] - film.times[0]
-    room = whole / len(pictures)
-    for place, (_, pixels) in enumerate(pictures):
-        # an inch of the axis is whole / width seconds; the row is 0.62 inches high
-        width = min(0.96 * room, 0.58 * pixels.shape[1] / pixels.shape[0] * whole / (0.88 * _WIDTH))
-        centre = film.times[0] + (place + 0.5) * room
-        axes.imshow(pixels, extent=(centre - width / 2, centre + width / 2, 0, 1), aspect="auto", zorder=2)
+def _show(axes: Axes, shown: Iterable[tuple[float, float, NDArray[np.uint8]]]) -> None:
+    for left, right, pixels in shown:
+        axes.imshow(pixels, extent=(left, right, 0, 1), aspect="auto", zorder=2)
     axes.set_ylim(0, 1)
     axes.axis("off")
 

@@ -14,6 +14,8 @@ from unreel.reports.results import Results
 from unreel.reports.timeline import Film, draw, read_film
 
 FRAME_TASKS = ("tag", "multitag")
+OF_FRAMES = (*FRAME_TASKS, "trace", "reconstruct")
+"""Tasks that measure frames, not clips."""
 SHOWN = 4
 
 
@@ -49,8 +51,8 @@ class Timelines:
 
 
 def timelines(results: Results) -> Timelines | None:
-    """Films of the test side, None where there are none, or where labels are not of frames."""
-    if results.task not in FRAME_TASKS:
+    """Films of the test side, None where there are none, or where labels are not of frames, or frames are words."""
+    if results.task not in FRAME_TASKS or any("words" in row for row in results.predictions[:1]):
         return None
     by_file: dict[str, list[Mapping[str, Any]]] = {}
     for row in results.predictions:
@@ -67,7 +69,11 @@ def timelines(results: Results) -> Timelines | None:
 
 def _shown(results: Results, films: Sequence[Film]) -> tuple[Shown, ...]:
     return tuple(
-        Shown(film.file, f"F1 of frames {100 * _agreement(film):.0f} %", svg(draw(film, results.data_root), film.file))
+        Shown(
+            film.file,
+            f"F1 of frames {100 * _agreement(film):.0f} %",
+            svg(draw(film, results.data_root, reading=results.reading), film.file),
+        )
         for film in films
     )
 

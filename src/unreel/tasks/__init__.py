@@ -5,8 +5,11 @@ from unreel.tasks.base import Task as Task
 from unreel.tasks.classify import Classify as Classify
 from unreel.tasks.classify import MultiLabel as MultiLabel
 from unreel.tasks.multitag import MultiTag as MultiTag
+from unreel.tasks.reconstruct import Reconstruct as Reconstruct
 from unreel.tasks.regress import Regress as Regress
 from unreel.tasks.tag import Tag as Tag
+from unreel.tasks.trace import Series as Series
+from unreel.tasks.trace import Trace as Trace
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify,
@@ -14,4 +17,7 @@ TASKS: dict[str, type[Task]] = {
     "tag": Tag,
     "multitag": MultiTag,
     "regress": Regress,
+    "trace": Trace,
+    "sequence": Series,
+    "reconstruct": Reconstruct,
 }

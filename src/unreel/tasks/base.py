@@ -1,6 +1,7 @@
 """Task: what an output means. Loss, measures and rows of a model's outputs, and the optimiser that lowers the loss.
 
-A task knows no file and no reader. It takes any module that answers `model(frames, lengths) -> (outputs, state)`.
+A task knows no file and no reader. It takes any module that answers `model(frames, lengths) -> (outputs, state)`; one
+that `SeesViews` is handed the views, too.
 
 Shape letters: N clips, T frames, K outputs, M measured items (clips, or valid frames of all clips).
 """
@@ -22,6 +23,7 @@ from torchmetrics import MetricCollection
 
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing
 from unreel.errors import ConfigError, ReadError
+from unreel.nn import SeesViews
 from unreel.nn.through_time import recompute, stream
 from unreel.tasks.segments import clip_number
 
@@ -106,6 +108,9 @@ class Task(LightningModule, ABC):
             on them.
 
     Attributes:
+        monitor: the measure of validation that the best epoch is chosen by.
+        mode: whether it is to be high or low.
+        also: other measures that it may be chosen by, of the same mode.
         total_steps: optimiser steps of the whole training, over which the learning rate is scheduled. Lightning's own
             estimate would build the training loader before a checkpoint can tell it where to go on.
     """
@@ -113,6 +118,9 @@ class Task(LightningModule, ABC):
     readout: ClassVar[Literal["clip", "frame"]]
     monitor: ClassVar[str]
     mode: ClassVar[Literal["min", "max"]]
+    also: ClassVar[tuple[str, ...]] = ()
+    has_classes: ClassVar[bool] = True
+    """Whether the outputs are classes, whose names are labels in the manifest; else they are numbers."""
 
     def __init__(
         self,
@@ -190,6 +198,8 @@ class Task(LightningModule, ABC):
         """
         if isinstance(batch, LongClip):
             return self._through_time(batch)
+        if isinstance(self.model, SeesViews):
+            return self.model(batch.frames, batch.lengths, views=batch.views)[0]
         run = self.model.decode if self.from_features else self.model
         outputs, _ = run(batch.frames, batch.lengths)  # type: ignore[operator]
         return outputs

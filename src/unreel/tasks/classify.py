@@ -32,6 +32,7 @@ class Classify(Task):
     readout = "clip"
     monitor = "accuracy"
     mode = "max"
+    also = ("macro_f1", "auroc")
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ class MultiLabel(Task):
     readout = "clip"
     monitor = "macro_ap"
     mode = "max"
+    also = ("macro_f1", "auroc", "accuracy")
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class MultiTag(Task):
     readout = "frame"
     monitor = "macro_ap"
     mode = "max"
+    also = ("macro_f1",)
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:

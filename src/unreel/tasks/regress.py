@@ -26,6 +26,8 @@ class Regress(Task):
     readout = "clip"
     monitor = "mae"
     mode = "min"
+    also = ("rmse",)
+    has_classes = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -33,6 +33,7 @@ class Tag(Task):
     readout = "frame"
     monitor = "accuracy"
     mode = "max"
+    also = ("macro_f1", "auroc")
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def features_stay(config: RunConfig) -> bool:
     It does if it is frozen, no frame is augmented, and either the frames are always the same ones or what is said of
     a frame does not depend on the frame before it. Clips that are read a chunk at a time are never seen as a whole.
     """
-    if not isinstance(config.model, CNNRNNConfig):  # no other model has an encoder that may be frozen
+    if not isinstance(config.model, CNNRNNConfig):  # of no other model are features kept
         return False
     encoder = config.model.encoder
     frozen = encoder.frozen and encoder.unfreeze_from is None
@@ -61,7 +61,7 @@ class FeatureCache:
         """
         always_same = not dataset.sampling.draws
         taken = dataset.sampling if always_same else SamplingConfig("all")
-        cache = FrameCache(self.folder / self._name(taken))
+        cache = FrameCache(self.folder / self._name(taken), dataset.reading)
         missing = [
             example
             for example in dataset.examples
@@ -81,20 +81,30 @@ class FeatureCache:
             memory=True,
             frame_shape=(self.model.features,),
             frame_dtype=torch.float32,
+            reading=dataset.reading,
         )
 
     @torch.inference_mode()
     def _fill(self, cache: FrameCache, dataset: ClipDataset, taken: SamplingConfig, missing: Sequence[Example]) -> None:
-        frames = ClipDataset(missing, dataset.root, taken, dataset.preprocess, frame_shape=dataset.frame_shape)
+        frames = ClipDataset(
+            missing,
+            dataset.root,
+            taken,
+            dataset.preprocess,
+            frame_shape=dataset.frame_shape,
+            reading=dataset.reading,
+        )
         loader = ClipLoader(frames, self.batch_size, self.workers)
         by_key = {example.key: example for example in missing}
         model = self.model.to(self.device).eval()
         batches = track(loader, "features", len(loader), console=self.console, disable=not self.console.is_terminal)
         for batch in batches:
             features = model.encode(batch.frames.to(self.device), batch.lengths.to(self.device)).float().cpu()
-            for key, feature, times, length in zip(batch.keys, features, batch.times, batch.lengths, strict=True):
+            for row, (key, length) in enumerate(zip(batch.keys, batch.lengths, strict=True)):
                 path = dataset.root / by_key[key].path
-                cache.put(path, by_key[key], dataset.preprocess, feature[:length].clone(), times[:length].clone())
+                views = None if batch.views is None else batch.views[row, :length].clone()
+                feature, times = features[row, :length].clone(), batch.times[row, :length].clone()
+                cache.put(path, by_key[key], dataset.preprocess, feature, times, views)
         loader.close()
 
     def _name(self, taken: SamplingConfig) -> str:

@@ -29,7 +29,7 @@ from unreel.data import (
 )
 from unreel.devices import best_device, leads
 from unreel.errors import ConfigError
-from unreel.models import CNNRNN, Model, summarize
+from unreel.models import CNNRNN, Model, TextRNN, summarize
 from unreel.runs import Run
 from unreel.tasks import MultiTag, Regress, Task
 from unreel.training import estimate
@@ -37,6 +37,7 @@ from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOu
 from unreel.training.checkpoints import SafetensorsIO
 from unreel.training.features import FeatureCache, features_stay
 from unreel.training.statistics import fit_normalize
+from unreel.training.word_vectors import load_word_vectors
 
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # data.workers says how many
@@ -87,6 +88,9 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     model = cast(Model, task.model)
     if not resume:
         fit_normalize(model, _thinned(train_set) if is_long(run) else train_set)
+        if isinstance(model, TextRNN) and model.config.embeddings is not None:
+            coverage = load_word_vectors(model, model.config.embeddings, run.vocabulary, config.seed)
+            console.print(str(coverage), highlight=False, markup=False)
     if task.from_features and isinstance(model, CNNRNN):
         features = FeatureCache(
             cache_folder(run) / "features",
@@ -100,7 +104,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     run.write_text("model.txt", summarize(model, run.frame_shape, config.data.sampling.frames) + "\n")
     train_loader = build_loader(run, train_set)
     val_loader = build_loader(run, val_set)
-    keeper = KeepWeights(run.weights, config.training.keep, f"val_{task.monitor}", task.mode)
+    keeper = KeepWeights(run.weights, config.training.keep, f"val_{config.monitor}", task.mode)
     saver = KeepLast(run.checkpoint, config.training.checkpoint_minutes)
     lister = ListLeftOut(run.write_left_out, (train_loader, val_loader))
     trainer = build_trainer(run, task, keeper, saver, lister, console)
@@ -145,7 +149,7 @@ def build_task(run: Run, splits: Splits) -> Task:
     weights = class_weights(splits.train, run.labels) if run.config.data.balance == "loss" else None
     task = run.fresh_task(weights, from_features=features_stay(run.config))
     if isinstance(task, MultiTag) and run.config.data.balance == "loss":
-        films = ((example, frame_times(run.root / example.path, example)) for example in splits.train)
+        films = ((example, frame_times(run.root / example.path, example, run.reading)) for example in splits.train)
         task.class_weights = positive_weights([task.encode(example, times)["labels"] for example, times in films])
     if isinstance(task, Regress):
         task.fit_scale(splits.train)
@@ -164,9 +168,10 @@ def build_dataset(run: Run, task: Task, splits: Splits, side: str) -> ClipDatase
         encode_targets=task.encode,
         seed=run.config.seed,
         training=side == "train",
-        cache=FrameCache(cache_folder(run) / "frames") if data.cache == "disk" else None,
+        cache=FrameCache(cache_folder(run) / "frames", run.reading) if data.cache == "disk" else None,
         memory=data.cache == "memory",
         frame_shape=run.frame_shape,
+        reading=run.reading,
     )
 
 
@@ -224,7 +229,14 @@ def refuse_several_processes(way: str, processes: int) -> None:
 def _thinned(dataset: ClipDataset) -> ClipDataset:
     """The same clips, a few frames of each."""
     few = SamplingConfig("uniform", frames=STATISTICS_FRAMES)
-    return ClipDataset(dataset.examples, dataset.root, few, dataset.preprocess, frame_shape=dataset.frame_shape)
+    return ClipDataset(
+        dataset.examples,
+        dataset.root,
+        few,
+        dataset.preprocess,
+        frame_shape=dataset.frame_shape,
+        reading=dataset.reading,
+    )
 
 
 def cache_folder(run: Run) -> Path:

@@ -10,7 +10,7 @@ import torch
 from unreel.clip import Clip
 from unreel.data import ClipDataset
 from unreel.errors import ConfigError
-from unreel.models import Model
+from unreel.models import Model, TextRNN
 
 CLIPS = 64  # enough for one mean and one deviation a channel
 
@@ -18,10 +18,12 @@ CLIPS = 64  # enough for one mean and one deviation a channel
 def fit_normalize(model: Model, dataset: ClipDataset) -> None:
     """Set `model.normalize` from up to 64 clips spread over the dataset, unless pretrained weights brought their own.
 
+    Tokens have neither mean nor deviation, so that a model of texts stays as it is.
+
     Raises:
         ConfigError: none of these clips can be read.
     """
-    if not model.measures_statistics:
+    if isinstance(model, TextRNN) or not model.measures_statistics:
         return
     step = -(-len(dataset) // CLIPS)
     clips = (dataset[0, index] for index in range(0, len(dataset), step))

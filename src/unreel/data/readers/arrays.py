@@ -30,7 +30,7 @@ from torch import Tensor
 from unreel.data.readers.source import Closing, check_indices, one_line
 from unreel.errors import ReadError
 
-_BROKEN = (
+BROKEN = (
     # what numpy, zipfile and zlib raise for bytes that are not what they claim
     OSError,
     ValueError,
@@ -48,7 +48,7 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)
 
 
 class ArraySource(Closing):
@@ -68,13 +68,13 @@ class ArraySource(Closing):
         self._path = Path(path)
         try:
             array, times = _load_npz(self._path) if self._path.suffix.lower() == ".npz" else _map_npy(self._path)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ReadError(path, f"expected a NumPy array: {one_line(error)}") from error
         if array.dtype.kind not in "buif":
             raise ReadError(path, f"expected an array of numbers, got dtype {array.dtype}")
         if not 2 <= array.ndim <= 4 or 0 in array.shape:
             raise ReadError(path, f"expected (T, D), (T, H, W) or (T, C, H, W), none of them 0, got {array.shape}")
-        self._array: np.ndarray | None = _channels_first(array)
+        self._array: np.ndarray | None = channels_first(array)
         self._map = array.base if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
         self._length, *shape = self._array.shape
         self.frame_shape: tuple[int, ...] = tuple(shape)
@@ -135,9 +135,10 @@ def _frames_and_times(archive: np.lib.npyio.NpzFile) -> tuple[np.ndarray, np.nda
         return archive["frames" if "frames" in names else names[0]], times
 
 
-def _channels_first(array: np.ndarray) -> np.ndarray:
+def channels_first(array: np.ndarray) -> np.ndarray:
+    """Frames (T, H, W), (T, H, W, C) or (T, C, H, W) as (T, C, H, W), by the rule of this file; others as they are."""
     if array.ndim == 3:
         return array[:, None]
-    if array.ndim == 4 and array.shape[-1] in _CHANNELS and array.shape[1] not in _CHANNELS:
+    if array.ndim == 4 and array.shape[-1] in CHANNELS and array.shape[1] not in CHANNELS:
         return np.moveaxis(array, -1, 1)
     return array

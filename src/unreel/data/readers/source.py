@@ -8,7 +8,10 @@ Shape letters: T frames, C channels, H W pixels, D features.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -27,6 +30,11 @@ class Source(Protocol):
     @property
     def times(self) -> Tensor:
         """(T,) float64, seconds of each frame as the container tells them; positions 0, 1, 2 ... where none does."""
+        ...
+
+    @property
+    def views(self) -> Tensor | None:
+        """(T,) int64, the view of each frame, for scans their plane; None where there is one view."""
         ...
 
     @property
@@ -65,7 +73,9 @@ class Source(Protocol):
 
 
 class Closing:
-    """The context manager half of a source: leaving it calls `close`."""
+    """What sources have in common: leaving them as a context manager calls `close`, and most show one view."""
+
+    views: Tensor | None = None
 
     def close(self) -> None:
         """Release the file."""
@@ -98,3 +108,15 @@ def one_line(error: BaseException) -> str:
     # an error of the system or of FFmpeg says in `strerror` what it says as a whole, less the number and the file
     said = " ".join(str(getattr(error, "strerror", None) or error).split())
     return "".join(letter if letter.isprintable() else "?" for letter in said) or type(error).__name__
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file: what is kept of it holds for as long as they stay.
+
+    Raises:
+        OSError: it is missing, or no file; to open a pipe may wait for ever.
+    """
+    found = path.stat()
+    if not S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "expected a file, got a folder, a pipe, a socket or a device")
+    return found.st_size, found.st_mtime_ns
