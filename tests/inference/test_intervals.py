@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torchmetrics import MeanAbsoluteError, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
+from torchmetrics.classification import MulticlassAccuracy
 
 from unreel.inference import intervals
 from unreel.inference.intervals import Interval, mean_interval, measure, wilson
 from unreel.tasks.heads import HeadMeasures
+from unreel.tasks.measures import one_class_each
 from unreel.tasks.segments import SegmentScores
 
 
@@ -119,12 +120,11 @@ def test_the_same_data_give_the_same_interval() -> None:
 
 
 def test_resamples_that_lack_a_class_warn_nobody() -> None:
-    """With one positive clip, most resamples of auroc have no positive at all."""
+    """With one positive clip, most resamples of auroc have no positive at all: they tell nothing of it."""
     truth = torch.tensor([0, 0, 0, 1])
-    scores = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
-    measures = MetricCollection({"auroc": MulticlassAUROC(2, average="macro")})
-    interval = measure(measures, scores, truth, list("abcd"))["auroc"]
-    assert interval.low <= interval.value <= interval.high
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.4, 0.6]])
+    interval = measure(one_class_each(2, sync=False), scores, truth, list("abcd"))["auroc"]
+    assert (interval.low, interval.value, interval.high) == (1, 1, 1)
 
 
 def test_a_clip_that_is_drawn_twice_is_two_clips() -> None:

@@ -37,6 +37,21 @@ def test_classify_measures_equal_scikit_learn() -> None:
     assert task.truths(batch)[5] == {"truth": task.labels[int(truth[5])]}
 
 
+@pytest.mark.filterwarnings("ignore:No (positive|negative) samples")
+def test_a_class_without_items_is_not_in_the_mean() -> None:
+    torch.manual_seed(0)
+    truth = torch.randint(0, 2, (60,))
+    outputs = torch.randn(60, 3) + 3 * functional.one_hot(truth, 3)
+    value = measured(Classify(Same(), ["a", "b", "c"]), outputs, batch_of({"label": truth}, 60))["auroc"]
+    scores = outputs.softmax(-1)
+    assert value == pytest.approx((roc_auc_score(1 - truth, scores[:, 0]) + roc_auc_score(truth, scores[:, 1])) / 2)
+    several = functional.one_hot(truth, 3).float()
+    value = measured(MultiLabel(Same(), ["a", "b", "c"]), outputs, batch_of({"labels": several}, 60))["auroc"]
+    assert value == pytest.approx((roc_auc_score(1 - truth, outputs[:, 0]) + roc_auc_score(truth, outputs[:, 1])) / 2)
+    one = batch_of({"label": torch.zeros(60, dtype=torch.int64)}, 60)
+    assert math.isnan(measured(Classify(Same(), ["a", "b", "c"]), outputs, one)["auroc"])
+
+
 def test_classify_weights_and_smoothing_reach_the_loss() -> None:
     outputs, truth = torch.randn(8, 2), torch.tensor([0, 0, 0, 0, 0, 0, 0, 1])
     batch = batch_of({"label": truth}, 8)

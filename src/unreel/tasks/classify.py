@@ -11,7 +11,6 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MultilabelAccuracy,
-    MultilabelAUROC,
     MultilabelAveragePrecision,
     MultilabelF1Score,
 )
@@ -20,7 +19,7 @@ from unreel.clip import ClipBatch
 from unreel.errors import ManifestError
 from unreel.tasks.base import Labelled, Task
 from unreel.tasks.labels import sorted_labels
-from unreel.tasks.measures import collect, one_class_each
+from unreel.tasks.measures import MacroMultilabelAUROC, collect, one_class_each
 
 
 class Classify(Task):
@@ -124,7 +123,7 @@ class MultiLabel(Task):
             {
                 "macro_ap": MultilabelAveragePrecision(k, average="macro", sync_on_compute=sync),
                 "macro_f1": MultilabelF1Score(k, average="macro", sync_on_compute=sync),
-                "auroc": MultilabelAUROC(k, average="macro", sync_on_compute=sync),
+                "auroc": MacroMultilabelAUROC(k, sync),
                 "accuracy": MultilabelAccuracy(k, average="micro", sync_on_compute=sync),
             }
         )
