@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from unreel.data.folders import load
-from unreel.data.manifest import Example, ManifestConfig, read_manifest, write_manifest
+from unreel.data.manifest import Example, ManifestConfig
+from unreel.data.manifest_files import read_manifest, write_manifest
 from unreel.data.readers import open_source
 from unreel.data.scanning import scan
 from unreel.data.splits import SplitConfig, split

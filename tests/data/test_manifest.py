@@ -16,9 +16,8 @@ from unreel.data.manifest import (
     Segment,
     as_segments,
     grouped_by_path,
-    read_manifest,
-    write_manifest,
 )
+from unreel.data.manifest_files import read_manifest, write_manifest
 from unreel.errors import ConfigError, ManifestError
 
 

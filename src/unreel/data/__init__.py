@@ -9,15 +9,8 @@ from unreel.data.films import LONG_FRAMES, Film
 from unreel.data.folders import from_folders, load
 from unreel.data.frame_labels import at_once, frame_times
 from unreel.data.loading import ClipLoader
-from unreel.data.manifest import (
-    Example,
-    Manifest,
-    ManifestConfig,
-    Segment,
-    as_segments,
-    read_manifest,
-    write_manifest,
-)
+from unreel.data.manifest import Example, Manifest, ManifestConfig, Segment, as_segments
+from unreel.data.manifest_files import read_manifest, write_manifest
 from unreel.data.readers import Reading
 from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.readers.volumes import VolumeConfig

@@ -25,7 +25,8 @@ from pathlib import Path, PurePosixPath
 from unreel.data import layouts
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.image_sets import from_files, from_npz
-from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path, read_manifest
+from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path
+from unreel.data.manifest_files import read_manifest
 from unreel.data.names import named, says_labels
 from unreel.data.readers import is_readable_name
 from unreel.data.readers.conll import is_conll

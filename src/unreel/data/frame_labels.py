@@ -25,7 +25,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment, read_span, table_rows, table_text
+from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, Segment
+from unreel.data.manifest_files import read_span, table_rows, table_text
 from unreel.data.readers import Reading, is_readable_name, open_source
 from unreel.data.readers.tables import is_table_name
 from unreel.data.sampling import within

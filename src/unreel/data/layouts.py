@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, table_text
+from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig
+from unreel.data.manifest_files import table_text
 from unreel.data.readers import INSIDE
 from unreel.data.readers.exams import is_volume_name, stem_of
 from unreel.data.readers.geometry import PLANES

@@ -3,23 +3,17 @@
 A manifest is a table (CSV or JSONL, columns `path`, `label` or `labels`, optionally `start`, `end`, `group`, `split`,
 `view`), or is made from class folders by `folders.py`. A table without paths may hold the clips themselves, as texts.
 
-What this file is not: it opens no clip, so it does not know whether a file can be read (`scan.py`), and it divides
-nothing (`splits.py`).
+What this file is not: it reads no table (`manifest_files.py`), opens no clip, so it does not know whether a file can be
+read (`scanning.py`), and it divides nothing (`splits.py`).
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
 import math
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from unreel.errors import ConfigError, ManifestError
 from unreel.natural import natural_key
@@ -175,61 +169,6 @@ def labels_of(example: Example) -> tuple[str, ...]:
     return (*example.labels, *(segment.label for segment in example.segments if segment.label))
 
 
-def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
-    """Read a table of examples; its paths start from the table's folder.
-
-    A table of texts gives an example for each row, "table.csv!text!12" after the column and the line.
-
-    Args:
-        path: a .jsonl file of one object a line, or a table with a header, separated by comma, tab or semicolon.
-        config: names of columns.
-
-    Raises:
-        ManifestError: no column of paths or texts, a named column is missing or mistyped, a cell cannot be understood,
-            a clip stands there twice, or there are no rows.
-    """
-    path, config = Path(path), config or ManifestConfig()
-    rows = list(rows_of(path, _bytes(path).decode("utf-8-sig", "surrogateescape")))
-    if not rows:
-        raise ManifestError(f"{path}: expected at least one row below the header, found none")
-    columns = {column: None for _, row in rows for column in row}
-    if "path" not in columns and config.text_column in columns:
-        # what cannot be decoded in a text is for its reader to tell
-        rows = [(line, _as_place(path, line, row, config.text_column)) for line, row in rows]
-        del columns[config.text_column]
-        columns["path"] = None
-    else:
-        table_text(path)
-    label = _check_columns(path, columns, config)
-    examples = [_example(f"{path}, line {line}", row, label, config.group_column) for line, row in rows]
-    return grouped_by_path(Manifest(path.parent, _one_row_each(examples)), config.group_from)
-
-
-def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write what `read_manifest` reads, as JSONL or CSV by the suffix of `path`.
-
-    Segments become rows of their own, which `as_segments` joins again. Paths stay as they are: relative to the root.
-    """
-    path = Path(path)
-    rows = [row for example in manifest.examples for row in _rows(example)]
-    if all(len(row["labels"]) <= 1 for row in rows):
-        rows = [{"path": row["path"], "label": "".join(row["labels"]), **row} for row in rows]
-        for row in rows:
-            del row["labels"]
-    columns = [column for column in COLUMNS if any(row.get(column) not in (None, "", []) for row in rows)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix.lower() == ".jsonl":
-            for row in rows:
-                cells = {column: row[column] for column in columns if row[column] is not None}
-                file.write(json.dumps(cells, ensure_ascii=False) + "\n")
-            return
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in rows:
-            cells = [row[column] for column in columns]
-            writer.writerow(json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell for cell in cells)
-
-
 def grouped_by_path(manifest: Manifest, pattern: str | None) -> Manifest:
     """The same manifest, in which the group of each example is what `pattern` finds in its path.
 
@@ -283,200 +222,3 @@ def _join(path: str, rows: Sequence[Example]) -> Example:
             end = math.inf if row.end is None else row.end
             segments.extend(Segment(row.start or 0.0, end, label) for label in row.labels or ("",))
     return replace(rows[0], labels=tuple(labels), segments=tuple(segments), start=None, end=None)
-
-
-def _one_row_each(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """Rows that give one part of a file several labels, joined: `a.mp4,0,2,rain` and `a.mp4,0,2,wind`."""
-    joined: dict[Example, int] = {}
-    kept: list[Example] = []
-    for example in examples:
-        part = replace(example, labels=())
-        place = joined.get(part)
-        timed = example.start is not None or example.end is not None
-        if place is None or not timed or not kept[place].labels or not set(example.labels) - set(kept[place].labels):
-            joined.setdefault(part, len(kept))
-            kept.append(example)
-        else:
-            kept[place] = replace(part, labels=tuple(dict.fromkeys((*kept[place].labels, *example.labels))))
-    return tuple(kept)
-
-
-def table_text(path: Path) -> str:
-    """The text of a table.
-
-    Raises:
-        ManifestError: it cannot be read, or is not in UTF-8.
-    """
-    try:
-        return _bytes(path).decode("utf-8-sig")  # a name may hold a "\r", which reading as text would change
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: expected a table in UTF-8, {error}: save it as UTF-8") from None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def rows_of(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Number of the line, and cells by column, of every row of a table, which is JSONL by the suffix of its name.
-
-    Raises:
-        ManifestError: it is no table.
-    """
-    return jsonl_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else table_rows(path, text)
-
-
-def _as_place(path: Path, line: int, row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
-    """The row of a table of texts with the text's place as its path: "reviews.csv!text!12"."""
-    others = {name: cell for name, cell in row.items() if name != column}
-    try:
-        json.dumps(others, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ManifestError(f"{path}, line {line}: expected UTF-8, got {others!a}: save it as UTF-8") from None
-    return others | {"path": f"{path.name}!{column}!{line}"}
-
-
-def table_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Number of the line, and cells by column, of every row below the header of a table.
-
-    Raises:
-        ManifestError: a row does not fit the header.
-    """
-    header = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",\t;", key=header.count))
-    try:
-        columns = [column.strip() for column in next(reader, [])]
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) > len(columns):
-                raise ManifestError(
-                    f"{path}, line {reader.line_num}: expected {len(columns)} cells as in the header, found "
-                    f"{len(cells)}: put cells that hold the separator in quotes"
-                )
-            yield reader.line_num, dict(zip(columns, cells, strict=False))
-    except csv.Error as error:
-        raise ManifestError(f"{path}, line {reader.line_num}: expected a table, {error}") from None
-
-
-def jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Number of the line, and the object, of every line that is not empty. Errors as of `table_rows`."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{path}, line {number}: expected one JSON object a line: {error}") from None
-        if not isinstance(row, dict):
-            raise ManifestError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-        yield number, row
-
-
-def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> str | None:
-    """The column that holds labels, None where there is none."""
-    found = list(found)
-    known = {*COLUMNS, config.label_column, config.group_column}
-    unknown = [column for column in found if column not in known]
-
-    def missing(column: str) -> ManifestError:
-        near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.7)
-        texts = f" (or, for texts, a column {config.text_column!r})" if column == "path" else ""
-        meant = f"; did you mean {column!r} where the table says {near[0]!r}?" if near else ""
-        return ManifestError(f"{path}: expected a column {column!r}{texts}, found {found}{meant}")
-
-    if "path" not in found:
-        raise missing("path" if config.text_column == ManifestConfig.text_column else config.text_column)
-    label = next((column for column in (config.label_column, "labels") if column in found), None)
-    if label is None and (
-        config.label_column != "label" or difflib.get_close_matches("label", unknown, n=1, cutoff=0.7)
-    ):
-        raise missing(config.label_column)
-    if config.group_column != "group" and config.group_column not in found:
-        raise missing(config.group_column)
-    for column in ("start", "end", "group", "split", "view"):
-        near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.8)
-        if column not in found and near:
-            warnings.warn(f"{path}: the column {near[0]!r} is ignored; did you mean {column!r}?", stacklevel=3)
-    return label
-
-
-def _example(where: str, row: Mapping[str, Any], label: str | None, group_column: str) -> Example:
-    path = _text(row.get("path"))
-    if path is None:
-        raise ManifestError(f"{where}: expected a path, found an empty cell")
-    split = _text(row.get("split"))
-    if split is not None and split.lower() not in SPLIT_NAMES:
-        raise ManifestError(f"{where}: split must be one of {sorted(SPLIT_NAMES)} or empty, found {split!r}")
-    start, end = read_span(where, row)
-    return Example(
-        path=path.replace("\\", "/"),
-        labels=() if label is None else _labels(where, row.get(label), several=label == "labels"),
-        start=start,
-        end=end,
-        group=_text(row.get(group_column)),
-        split=None if split is None else SPLIT_NAMES[split.lower()],
-        view=_text(row.get("view")),
-    )
-
-
-def read_span(where: str, row: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """`start` and `end` of a row in seconds, None where a cell is empty.
-
-    Raises:
-        ManifestError: a cell holds no seconds, or the end does not come after the start.
-    """
-    start, end = _seconds(where, "start", row.get("start")), _seconds(where, "end", row.get("end"))
-    if end is not None and end <= (start or 0.0):
-        raise ManifestError(f"{where}: end must be greater than start, found start={start} end={end}")
-    return start, end
-
-
-def _labels(where: str, cell: Any, several: bool) -> tuple[str, ...]:
-    if several and isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{where}: labels in brackets must be a JSON list, found {cell!r}: {error}") from None
-    parts = cell if isinstance(cell, list) else cell.split(";") if several and isinstance(cell, str) else [cell]
-    if any(isinstance(part, dict | list) for part in parts):
-        raise ManifestError(f"{where}: a label must be text or a number, found {cell!r}")
-    return tuple(text for part in parts if (text := _text(part)) is not None)
-
-
-def _text(cell: Any) -> str | None:
-    return None if cell is None else str(cell).strip() or None
-
-
-def _seconds(where: str, column: str, cell: Any) -> float | None:
-    text = _text(cell)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ManifestError(f"{where}: {column} must be seconds from 0, found {text!r}")
-    return seconds
-
-
-def _rows(example: Example) -> Iterator[dict[str, Any]]:
-    parts: list[tuple[float | None, float | None, tuple[str, ...]]] = [
-        (segment.start, segment.end, (segment.label,)) for segment in example.segments
-    ]
-    if example.labels or not parts:
-        parts.insert(0, (example.start, example.end, example.labels))
-    for start, end, labels in parts:
-        yield {
-            "path": example.path,
-            "labels": list(labels),
-            "start": start,
-            "end": None if end == math.inf else end,
-            "group": example.group,
-            "split": example.split,
-            "view": example.view,
-        }

@@ -8,7 +8,7 @@ One regular expression with named groups, searched in each path, says where it s
 `label`, `group` and `split` give what they match; of `train`, `val` and `test` the one that takes part in the match
 names the side, and where none does it is train.
 
-What this file is not: class folders are `folders.py`, tables `manifest.py`.
+What this file is not: class folders are `folders.py`, tables `manifest_files.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     a.conll                            a word a line, labels of words: they become segments, a word lasting from its
     root/train.conll root/dev.conll    position to the next; files named like sides of a split are the split
 
-A table with a column of texts is read by `manifest.py`, class folders of .txt files by `folders.py`.
+A table with a column of texts is read by `manifest_files.py`, class folders of .txt files by `folders.py`.
 
 What this file is not: it cuts no text into tokens (`tokens.py`) and reads none (`readers/text.py`).
 """

@@ -3,7 +3,7 @@
 The first line may name the columns. A column called `time` holds the seconds of the frames, which must grow; without
 one, times are the positions 0, 1, 2 ... Columns are separated by commas, tabs or semicolons.
 
-What this file is not: tables of examples, labels or texts are read elsewhere (`manifest.py`, `frame_labels.py`).
+What this file is not: tables of examples, labels or texts are read elsewhere (`manifest_files.py`, `frame_labels.py`).
 
 Shape letters: T frames, D features.
 """

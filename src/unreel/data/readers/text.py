@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unreel.data.manifest import rows_of
+from unreel.data.manifest_files import rows_of
 from unreel.data.readers.conll import Sentence, is_conll, sentences
 from unreel.data.readers.image_arrays import is_row
 from unreel.data.readers.source import Closing, check_indices, stamp
