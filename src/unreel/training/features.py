@@ -26,7 +26,7 @@ from unreel.nn import Normalize
 
 @runtime_checkable
 class GivesFeatures(Protocol):
-    """A model with an encoder of frames of its own: whose task may be handed features, to `decode`, instead of frames."""
+    """A model with an encoder of frames, whose task may be handed features, for `decode`, instead of frames."""
 
     @property
     def normalize(self) -> Normalize:
@@ -140,7 +140,9 @@ class FeatureCache:
         loader.close()
 
     def _name(self, taken: SamplingConfig) -> str:
-        digest = hashlib.blake2b(json.dumps([asdict(taken), self.model.feature_kind, self.model.feature_shape]).encode(), digest_size=16)
+        digest = hashlib.blake2b(
+            json.dumps([asdict(taken), self.model.feature_kind, self.model.feature_shape]).encode(), digest_size=16
+        )
         for part in (self.model.normalize, self.model.encoder):
             for name, tensor in part.state_dict().items():
                 digest.update(name.encode())
