@@ -37,7 +37,7 @@ def dataset(tmp_path):
         np.save(folder / "clip.npy", generator.integers(0, 256, (length, 32, 32, 3), dtype=np.uint8))
     manifest = load(tmp_path / "data", ManifestConfig())
     return ClipDataset(
-        manifest.examples, manifest.root, SamplingConfig("all"), PreprocessConfig(size=32), frame_shape=SHAPE
+        manifest.examples, manifest.root, SamplingConfig("all"), PreprocessConfig(size=(32, 32)), frame_shape=SHAPE
     )
 
 
@@ -64,7 +64,7 @@ def test_a_vector_and_its_places_do_not_share_a_file(dataset, tmp_path):
 def test_features_stay_where_the_encoder_is_frozen_and_the_frames_are_the_same():
     config = RunConfig(model=MODELS["places"], data=DataConfig(sampling=SamplingConfig("uniform")))
     assert features_stay(config)
-    assert features_stay(replace(config, data=DataConfig(sampling=SamplingConfig("random"))))
+    assert features_stay(replace(config, data=DataConfig(sampling=SamplingConfig("window"))))
     thawed = EncoderConfig("test_resnet", frozen=True, unfreeze_from="layer4")
     for encoder in (EncoderConfig(), EncoderConfig("test_resnet"), thawed):
         assert not features_stay(replace(config, model=CaptionerConfig(encoder=encoder)))
