@@ -17,6 +17,8 @@ from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.rows import Written
+from unreel.nn.search import SearchConfig, search
 from unreel.nn.sites import Site, Sites, Watch
 from unreel.nn.through_time import recompute, stream
 from unreel.nn.time_conv import TimeConv1d, TimeConv2d, TimeMaxPool
@@ -41,6 +43,7 @@ __all__ = [
     "HeldDropout",
     "Normalize",
     "PoolKind",
+    "SearchConfig",
     "SeesViews",
     "Site",
     "Sites",
@@ -52,6 +55,8 @@ __all__ = [
     "TimeSequential",
     "ViewEmbedding",
     "Watch",
+    "Written",
     "recompute",
+    "search",
     "stream",
 ]
