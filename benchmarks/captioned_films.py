@@ -15,8 +15,8 @@ So exactly one caption is right, and a model can be measured by the share of cap
 **One frame does not tell.** What moves left visits the places of what moves right, in the other order; up and down, and
 to grow and to shrink, alike: the same frames, run backwards. `stands` is anywhere on such a way, and of any such size.
 
-**The test side is unseen.** No image of a digit stands on two sides. Which digit does what is held out too: the pairs of
-`HELD_OUT` occur on the test side alone, where each film has at least one of them; their digits and their doings are
+**The test side is unseen.** No image of a digit stands on two sides. Which digit does what is held out too: the pairs
+of `HELD_OUT` occur on the test side alone, where each film has at least one of them; their digits and their doings are
 learned apart.
 
 Shape letters: T frames, S height and width in pixels.
@@ -104,7 +104,7 @@ def divide(kinds: NDArray[np.int64], rng: np.random.Generator) -> dict[str, dict
 
 
 def cast(images: Mapping[int, Sequence[int]], unseen: bool, rng: np.random.Generator) -> tuple[Actor, ...]:
-    """One to three digits, in the order of their places; with held-out pairs only, and at least one, where unseen."""
+    """One to three digits, in the order of their places; a held-out pair is among them if and only if unseen."""
     count = int(rng.choice(len(COUNTS), p=COUNTS)) + 1
     places = sorted(rng.permutation(len(PLACES))[:count].tolist())
     first = int(rng.integers(count)) if unseen else -1  # this one is held out for sure
@@ -116,7 +116,7 @@ def cast(images: Mapping[int, Sequence[int]], unseen: bool, rng: np.random.Gener
 
 
 def pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """A digit and a doing, drawn without end; every doing is as frequent as any other."""
+    """A digit and a doing, drawn without end."""
     while True:
         yield int(rng.integers(len(DIGITS))), int(rng.integers(len(DOINGS)))
 
