@@ -12,7 +12,7 @@ from unreel.reports.timelines import OF_FRAMES
 
 ORDER = ("train", "val", "test")
 MOST_CLASSES = 40
-_NUMBERS = ("regress", "trace", "sequence", "reconstruct")  # tasks whose outputs are no classes
+_NUMBERS = ("regress", "trace", "sequence", "reconstruct", "caption")  # tasks whose outputs are no classes
 
 
 @dataclass(frozen=True)
