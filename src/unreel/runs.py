@@ -43,8 +43,8 @@ from unreel.data import (
 from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.models import MODELS, Model, SequenceRNNConfig, TextRNNConfig
+from unreel.nn import SearchConfig
 from unreel.tasks import TASKS, Caption, Task
-from unreel.nn.search import SearchConfig
 
 SIDES = ("train", "val", "test")
 PACKAGES = ("unreel", "torch", "torchvision", "lightning", "torchmetrics", "timm", "av", "numpy", "scikit-learn")

@@ -18,6 +18,8 @@ from unreel.nn.motion import FrameDifference
 from unreel.nn.normalize import Normalize
 from unreel.nn.pooling import PoolKind, TimePool
 from unreel.nn.recurrent import GRU, LSTM, RNN
+from unreel.nn.rows import Written
+from unreel.nn.search import SearchConfig, search
 from unreel.nn.sites import Site, Sites, Watch
 from unreel.nn.through_time import recompute, stream
 from unreel.nn.time_conv import TimeConv1d, TimeConv2d, TimeMaxPool
@@ -46,6 +48,7 @@ __all__ = [
     "Memory",
     "Normalize",
     "PoolKind",
+    "SearchConfig",
     "SeesViews",
     "SeesWords",
     "Site",
@@ -59,6 +62,8 @@ __all__ = [
     "ViewEmbedding",
     "Watch",
     "WordState",
+    "Written",
     "recompute",
+    "search",
     "stream",
 ]

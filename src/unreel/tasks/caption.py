@@ -22,9 +22,7 @@ from torchmetrics import MetricCollection
 
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked, widened
 from unreel.errors import ConfigError
-from unreel.nn import SeesWords
-from unreel.nn.search import SearchConfig, Written, search
-from unreel.nn.words import Memory
+from unreel.nn import Memory, SearchConfig, SeesWords, Written, search
 from unreel.tasks.base import Labelled, OptimConfig, Task
 from unreel.tasks.captioning.cider import cider_d
 from unreel.tasks.captioning.measures import CaptionMeasures, best_constant, from_bytes, to_bytes
