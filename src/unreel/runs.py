@@ -323,8 +323,18 @@ def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
     """A manifest as it was loaded, in the form that the task learns from.
 
     Raises:
-        ConfigError: no example is left of it.
+        ConfigError: its labels are captions and the task learns none, or the other way round; or no example is left.
     """
+    if config.task == "caption" and not manifest.captions:
+        raise ConfigError(
+            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take another column for "
+            "captions set data.manifest.caption_column"
+        )
+    if manifest.captions and config.task != "caption":
+        raise ConfigError(
+            f"{manifest.root}: its labels are captions, of which the task {config.task} can learn nothing: set "
+            "--task caption --model.name captioner, or name another column with data.manifest.label_column"
+        )
     manifest = arranged(config.task, manifest)
     if config.task == "trace":
         manifest = values_of_frames(manifest)
