@@ -60,6 +60,7 @@ SHORT_FLAGS = {
     "--pattern": "--data.manifest.pattern",
     "--label-column": "--data.manifest.label_column",
     "--text-column": "--data.manifest.text_column",
+    "--caption-column": "--data.manifest.caption_column",
     "--group-column": "--data.manifest.group_column",
     "--folds": "--data.split.folds",
     "--lr": "--optim.lr",

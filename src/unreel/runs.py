@@ -181,9 +181,9 @@ class Run:
         """Store every example with its side."""
         if not leads():
             return
-        examples = [replace(example, split=side) for side in SIDES for example in getattr(splits, side)]
+        examples = tuple(replace(example, split=side) for side in SIDES for example in getattr(splits, side))
         unfinished = self.folder / ".partial.manifest.csv"  # the suffix says how it is written
-        write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), unfinished)
+        write_manifest(replace(manifest, root=manifest.root.absolute(), examples=examples), unfinished)
         os.replace(unfinished, self.folder / "manifest.csv")
 
     def splits(self) -> Splits:
