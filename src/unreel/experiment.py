@@ -20,7 +20,7 @@ from rich.console import Console
 from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data import ClipDataset, DataReport, Example, Manifest, SamplingConfig, Splits, at_once, scan, split
 from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.devices import leads
@@ -29,7 +29,7 @@ from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
 from unreel.inference.reconstructions import evaluate_copies, reconstruct
 from unreel.models import CRDNNConfig
-from unreel.runs import Run, load_manifest, load_run_config, with_vocabulary, write_whole
+from unreel.runs import Run, load_manifest, load_run_config, output_names, with_vocabulary, write_whole
 from unreel.tasks import TASKS
 from unreel.training import Best
 
@@ -139,9 +139,17 @@ def _without_numbers(manifest: Manifest) -> Manifest:
     return replace(manifest, examples=tuple(replace(one, labels=(), segments=()) for one in manifest.examples))
 
 
-def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts."""
-    labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
+def look(
+    config: RunConfig, manifest: Manifest, learned_from: Sequence[Example] | None = None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names of the outputs, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts.
+
+    Args:
+        config: says what an output means.
+        manifest: what there is.
+        learned_from: the training side; None for all of it.
+    """
+    labels = output_names(config, manifest, manifest.examples if learned_from is None else learned_from)
     data = config.data
     clips = ClipDataset(
         manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=data.reading
@@ -264,7 +272,7 @@ def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, 
         run = Run.load(folder)
         splits = run.splits()
     else:
-        labels, frame_shape = look(config, manifest)
+        labels, frame_shape = look(config, manifest, splits.train)
         vocabulary = None
         if frame_shape == ():
             config, vocabulary = with_vocabulary(config, splits.train, manifest.root)

@@ -13,6 +13,7 @@ from unreel.inference.heat import find_heat
 from unreel.models import (
     MODELS,
     AutoencoderConfig,
+    CaptionerConfig,
     CNNRNNConfig,
     ConvLSTMTaggerConfig,
     CRDNNConfig,
@@ -22,12 +23,14 @@ from unreel.models import (
     SequenceRNNConfig,
     TextRNNConfig,
 )
-from unreel.nn import SeesViews
+from unreel.nn import SeesViews, SeesWords
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 IMAGE, VECTOR, TOKEN = (2, 8, 8), (5,), ()
 WORDS = TextRNNConfig(vocabulary=9, embedding_size=6, channels=5, hidden_size=6, dropout=0.0, embedding_dropout=0.0)
 T, K = 5, 3
+CAPTIONS = CaptionerConfig(encoder=SMALL, embedding_size=5, hidden_size=6, dropout=0.0)
+TOLD = ((0, 1), (0, 2))  # what models that see words are told of each clip: the first words of two captions
 
 # name: (model, config, frame shape)
 CASES = {
@@ -159,18 +162,52 @@ CASES = {
     ),
     "rnn_control": ("rnn", SequenceRNNConfig(hidden_size=6).control(), VECTOR),
     "rnn_decoder_control": ("rnn", SequenceRNNConfig(hidden_size=6, output_length=4).control(), VECTOR),
+    "show_and_tell": ("captioner", CAPTIONS, IMAGE),
+    "show_and_tell_dropout": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, recurrence="gru", num_layers=2, dropout=0.1),
+        IMAGE,
+    ),
+    "captions_attention": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="attention", attention_size=4, micro_batch=3, recompute=True),
+        IMAGE,
+    ),
+    "captions_attention_deep": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="attention", recurrence="gru", num_layers=2, attention_size=4),
+        IMAGE,
+    ),
+    "captions_attention_timm": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="attention", encoder=EncoderConfig("test_resnet"), attention_size=4),
+        (3, 16, 16),
+    ),
+    "captions_attention_vectors": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="attention", encoder=EncoderConfig("identity"), attention_size=4),
+        VECTOR,
+    ),
+    "captions_encoder_decoder": ("captioner", dataclasses.replace(CAPTIONS, form="encoder_decoder"), IMAGE),
+    "captions_encoder_decoder_deep": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="encoder_decoder", recurrence="gru", num_layers=2, dropout=0.1),
+        IMAGE,
+    ),
+    "captions_control": ("captioner", dataclasses.replace(CAPTIONS, form="encoder_decoder").control(), IMAGE),
 }
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
 CRDNNS = {"crdnn", "crdnn_causal", "crdnn_time_pool", "crdnn_control"}
 DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "text_dropout", "rnn_mean", *CRDNNS}
+DIFFERS_IN_TRAIN_MODE |= {"show_and_tell_dropout", "captions_attention_timm", "captions_encoder_decoder_deep"}
 # An autoencoder has one output, its error.
 ONE_OUTPUT = {case for case, (name, _, _) in CASES.items() if name == "autoencoder"}
-# A decoder answers a whole clip, with so many steps.
+# A decoder answers a whole clip, with so many steps; a captioner with as many as there are words it is told.
 STEPS = {
     case: config.output_length for case, (name, config, _) in CASES.items() if name == "rnn" and config.output_length
-}
+} | {case: sum(map(len, TOLD)) for case, (name, _, _) in CASES.items() if name == "captioner"}
 # Dropout that is drawn for each frame is drawn for padding too.
-DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "text_dropout", "crdnn_causal", "rnn_mean"}
+DRAWS_FOR_EACH_FRAME = {"gru_both_mean", "text_dropout", "crdnn_causal", "rnn_mean", "captions_encoder_decoder_deep"}
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_case_and_readout = pytest.mark.parametrize(
@@ -194,6 +231,8 @@ def build(case, readout, seed=0):
     name, config, frame_shape = CASES[case]
     torch.manual_seed(seed)
     model = MODELS[name](config, frame_shape, outputs_of(case), readout)
+    if isinstance(model, SeesWords):
+        return OfWords(model)
     return OfViews(model) if isinstance(model, SeesViews) else model
 
 
@@ -219,6 +258,25 @@ class OfViews(torch.nn.Module):
 
     def views(self, frames):
         return frames.flatten(2)[:, :, 0].long() % self.model.views
+
+
+class OfWords(torch.nn.Module):
+    """A model that sees words, told the same of every clip; its captions one behind the other."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames, lengths=None, state=None):
+        words = torch.tensor(TOLD).expand(frames.shape[0], -1, -1)
+        outputs, after = self.model(frames, lengths, state, words)
+        return outputs.flatten(1, 2), after
+
+    def step(self, frame, state=None):
+        return self.model.step(frame, state)
+
+    def sites(self):
+        return self.model.sites()
 
 
 def clips(case, lengths, seed=0):

@@ -15,8 +15,8 @@ from PIL import Image
 
 from unreel.data.readers import READERS, Reading, is_readable_name, open_source
 from unreel.data.readers.volumes import VolumeConfig
-from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ReadError
+from unreel.tokens import TextConfig, Vocabulary
 
 from made_scans import planes_of, stored, volume, write_dicom, write_nifti  # isort: skip
 from sounds import write_sound  # isort: skip

@@ -22,9 +22,9 @@ from unreel.data.sound_transforms import SoundAugmentConfig
 from unreel.data.splits import SplitConfig, Splits, split
 from unreel.data.targets import values_of_frames, values_of_steps
 from unreel.data.texts import learn_vocabulary
-from unreel.data.tokens import TextConfig, Vocabulary, tokenise
 from unreel.data.transforms import AugmentConfig, PreprocessConfig, augment, preprocess
 from unreel.data.weights import class_weights, example_weights, positive_weights
+from unreel.tokens import TextConfig, Vocabulary, tokenise
 
 __all__ = [
     "IMAGE_SETS",

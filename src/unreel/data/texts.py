@@ -8,7 +8,7 @@
 
 A table with a column of texts is read by `manifest_files.py`, class folders of .txt files by `folders.py`.
 
-What this file is not: it cuts no text into tokens (`tokens.py`) and reads none (`readers/text.py`).
+What this file is not: it cuts no text into tokens (`unreel/tokens.py`) and reads none (`readers/text.py`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from unreel.data.readers.text import (
     reads_text,
     text_place,
 )
-from unreel.data.tokens import TextConfig, Vocabulary
 from unreel.errors import ManifestError, ReadError
 from unreel.natural import natural_key
+from unreel.tokens import TextConfig, Vocabulary
 
 _BESIDE = ("readme", "license", "licence")
 """Files of these names, whatever follows, say something of the data and are none of it."""

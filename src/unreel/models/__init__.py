@@ -1,6 +1,7 @@
 """Models: an encoder looks at frames, a recurrence carries it through time, a readout answers. One model, one file."""
 
 from unreel.models.autoencoder import Autoencoder, AutoencoderConfig, FrameCopy
+from unreel.models.captioner import Captioner, CaptionerConfig
 from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig
 from unreel.models.conv_lstm_tagger import ConvLSTMTagger, ConvLSTMTaggerConfig
 from unreel.models.crdnn import CRDNN, CRDNNConfig
@@ -11,7 +12,7 @@ from unreel.models.sequence_rnn import SequenceRNN, SequenceRNNConfig
 from unreel.models.summary import summarize
 from unreel.models.text_rnn import TextRNN, TextRNNConfig
 
-Model = CNNRNN | ConvLSTMTagger | TextRNN | CRDNN | ImageRNN | ScanRNN | Autoencoder | SequenceRNN
+Model = CNNRNN | ConvLSTMTagger | TextRNN | CRDNN | ImageRNN | ScanRNN | Autoencoder | SequenceRNN | Captioner
 """Any model in MODELS."""
 ModelConfig = (
     CNNRNNConfig
@@ -22,6 +23,7 @@ ModelConfig = (
     | ScanRNNConfig
     | AutoencoderConfig
     | SequenceRNNConfig
+    | CaptionerConfig
 )
 """The configuration of any model in MODELS; its field `name` says of which."""
 MODELS: dict[str, type[Model]] = {
@@ -33,6 +35,7 @@ MODELS: dict[str, type[Model]] = {
     "scan_rnn": ScanRNN,
     "autoencoder": Autoencoder,
     "rnn": SequenceRNN,
+    "captioner": Captioner,
 }
 
 __all__ = [
@@ -43,6 +46,8 @@ __all__ = [
     "AutoencoderConfig",
     "CNNRNNConfig",
     "CRDNNConfig",
+    "Captioner",
+    "CaptionerConfig",
     "ConvLSTMTagger",
     "ConvLSTMTaggerConfig",
     "EncoderConfig",

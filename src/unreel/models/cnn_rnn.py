@@ -167,6 +167,16 @@ class CNNRNN(nn.Module):
         """Whether `encode` gives a frame the same features in every epoch, so that they are worth keeping."""
         return self.config.encoder.frozen and self.config.encoder.unfreeze_from is None
 
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """(D,): what `encode` gives of a frame."""
+        return (self.features,)
+
+    @property
+    def feature_kind(self) -> str:
+        """What features depend on besides the encoder's weights."""
+        return self.config.input
+
     def sites(self) -> Sites:
         """The encoder's last map of each frame, and the pooling over time."""
         return Sites((Site(cast(Encoder, self.encoder.module).last_map),), self.pool)

@@ -25,9 +25,8 @@ from unreel.errors import ConfigError
 from unreel.models.cnn_rnn import Readout, Recurrence, State
 from unreel.nn import GRU, LSTM, RNN, PoolKind, Site, Sites, TimeConv1d, TimePool
 from unreel.ops import valid
+from unreel.tokens import PADDING, UNKNOWN
 
-PADDING, UNKNOWN = 0, 1
-"""Indices of what stands behind the end of a text, and of a token that the vocabulary does not hold."""
 SPREAD = 0.25
 """Embeddings begin uniform within plus and minus this, as those of Kim (2014)."""
 

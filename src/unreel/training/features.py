@@ -11,14 +11,46 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor, nn
 
 from unreel.config import RunConfig
 from unreel.data import AugmentConfig, ClipDataset, ClipLoader, Example, FrameCache, SamplingConfig
-from unreel.models import CNNRNN, CNNRNNConfig
+from unreel.models import CaptionerConfig, CNNRNNConfig
+from unreel.nn import Normalize
+
+
+@runtime_checkable
+class GivesFeatures(Protocol):
+    """A model with an encoder of frames of its own: whose task may be handed features, to `decode`, instead of frames."""
+
+    @property
+    def normalize(self) -> Normalize:
+        """What is done to the pixels before the encoder."""
+        ...
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder, after which features are named."""
+        ...
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """What `encode` gives of a frame: (D,), or (P, D) of P places."""
+        ...
+
+    @property
+    def feature_kind(self) -> str:
+        """What features depend on besides the weights of encoder and `normalize`: how frames are put together."""
+        ...
+
+    def encode(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Features (N, T, *feature_shape) of frames (N, T, *frame), zeros in the padding."""
+        ...
 
 
 def features_stay(config: RunConfig) -> bool:
@@ -27,11 +59,11 @@ def features_stay(config: RunConfig) -> bool:
     It does if it is frozen, no frame is augmented, and either the frames are always the same ones or what is said of
     a frame does not depend on the frame before it. Clips that are read a chunk at a time are never seen as a whole.
     """
-    if not isinstance(config.model, CNNRNNConfig):  # of no other model are features kept
+    model = config.model
+    if not isinstance(model, CNNRNNConfig | CaptionerConfig):  # of no other model are features kept
         return False
-    encoder = config.model.encoder
-    frozen = encoder.frozen and encoder.unfreeze_from is None
-    alone = config.model.input == "frames" or not config.data.sampling.draws
+    frozen = model.encoder.frozen and model.encoder.unfreeze_from is None
+    alone = isinstance(model, CaptionerConfig) or model.input == "frames" or not config.data.sampling.draws
     held = config.training.through_time == "whole"
     return frozen and alone and held and config.data.augment == AugmentConfig()
 
@@ -49,13 +81,13 @@ class FeatureCache:
     """
 
     def __init__(
-        self, folder: Path, model: CNNRNN, workers: int, batch_size: int, device: torch.device, console: Console
+        self, folder: Path, model: GivesFeatures, workers: int, batch_size: int, device: torch.device, console: Console
     ) -> None:
         self.folder, self.model, self.workers, self.batch_size = folder, model, workers, batch_size
         self.device, self.console = device, console
 
     def of(self, dataset: ClipDataset) -> ClipDataset:
-        """The dataset whose frames are features (T, D), from disk or computed now and written there.
+        """The dataset whose frames are features (T, D), or (T, P, D), from disk or computed now and written there.
 
         Files that cannot be read stay broken in it.
         """
@@ -79,7 +111,7 @@ class FeatureCache:
             training=dataset.training,
             cache=cache,
             memory=True,
-            frame_shape=(self.model.features,),
+            frame_shape=self.model.feature_shape,
             frame_dtype=torch.float32,
             reading=dataset.reading,
         )
@@ -96,10 +128,10 @@ class FeatureCache:
         )
         loader = ClipLoader(frames, self.batch_size, self.workers)
         by_key = {example.key: example for example in missing}
-        model = self.model.to(self.device).eval()
+        cast(nn.Module, self.model).to(self.device).eval()
         batches = track(loader, "features", len(loader), console=self.console, disable=not self.console.is_terminal)
         for batch in batches:
-            features = model.encode(batch.frames.to(self.device), batch.lengths.to(self.device)).float().cpu()
+            features = self.model.encode(batch.frames.to(self.device), batch.lengths.to(self.device)).float().cpu()
             for row, (key, length) in enumerate(zip(batch.keys, batch.lengths, strict=True)):
                 path = dataset.root / by_key[key].path
                 views = None if batch.views is None else batch.views[row, :length].clone()
@@ -108,7 +140,7 @@ class FeatureCache:
         loader.close()
 
     def _name(self, taken: SamplingConfig) -> str:
-        digest = hashlib.blake2b(json.dumps([asdict(taken), self.model.config.input]).encode(), digest_size=16)
+        digest = hashlib.blake2b(json.dumps([asdict(taken), self.model.feature_kind, self.model.feature_shape]).encode(), digest_size=16)
         for part in (self.model.normalize, self.model.encoder):
             for name, tensor in part.state_dict().items():
                 digest.update(name.encode())

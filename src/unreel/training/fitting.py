@@ -29,13 +29,13 @@ from unreel.data import (
 )
 from unreel.devices import best_device, leads
 from unreel.errors import ConfigError
-from unreel.models import CNNRNN, Model, TextRNN, summarize
+from unreel.models import Model, TextRNN, summarize
 from unreel.runs import Run
-from unreel.tasks import MultiTag, Regress, Task
+from unreel.tasks import Caption, MultiTag, Regress, Task
 from unreel.training import estimate
 from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
-from unreel.training.features import FeatureCache, features_stay
+from unreel.training.features import FeatureCache, GivesFeatures, features_stay
 from unreel.training.statistics import fit_normalize
 from unreel.training.word_vectors import load_word_vectors
 
@@ -91,7 +91,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
         if isinstance(model, TextRNN) and model.config.embeddings is not None:
             coverage = load_word_vectors(model, model.config.embeddings, run.vocabulary, config.seed)
             console.print(str(coverage), highlight=False, markup=False)
-    if task.from_features and isinstance(model, CNNRNN):
+    if task.from_features and isinstance(model, GivesFeatures):
         features = FeatureCache(
             cache_folder(run) / "features",
             model,
@@ -153,6 +153,8 @@ def build_task(run: Run, splits: Splits) -> Task:
         task.class_weights = positive_weights([task.encode(example, times)["labels"] for example, times in films])
     if isinstance(task, Regress):
         task.fit_scale(splits.train)
+    if isinstance(task, Caption):
+        task.fit_captions(splits.train)
     return task
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from unreel.data.readers import Reading, open_source
 from unreel.data.readers.text import TextSource, reads_text, text_place
-from unreel.data.tokens import TextConfig
 from unreel.errors import ReadError
+from unreel.tokens import TextConfig
 
 
 def reason(path: str | Path, config: TextConfig | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.readers.volumes import VolumeConfig
-from unreel.data.tokens import TextConfig, Vocabulary
+from unreel.tokens import TextConfig, Vocabulary
 
 
 @dataclass(frozen=True)

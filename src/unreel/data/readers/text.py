@@ -9,7 +9,8 @@
 Files of lines are kept in memory while they do not change, so that each of their lines is no file to be opened.
 Times are the positions of the tokens, 0, 1, 2 ...
 
-What this file is not: how a text is cut into tokens is said in `tokens.py`, which places there are in `texts.py`.
+What this file is not: how a text is cut into tokens is said in `unreel/tokens.py`, which places there are in
+`texts.py`.
 
 Shape letters: T tokens.
 """
@@ -29,8 +30,8 @@ from unreel.data.manifest_files import rows_of
 from unreel.data.readers.conll import Sentence, is_conll, sentences
 from unreel.data.readers.image_arrays import is_row
 from unreel.data.readers.source import Closing, check_indices, stamp
-from unreel.data.tokens import TextConfig, Vocabulary, cased, tokenise
 from unreel.errors import ManifestError, ReadError
+from unreel.tokens import TextConfig, Vocabulary, cased, tokenise
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 """Files whose texts stand in a column."""

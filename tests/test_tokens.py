@@ -2,8 +2,8 @@
 
 import pytest
 
-from unreel.data.tokens import NAMES, PADDING, UNKNOWN, TextConfig, Vocabulary, tokenise
 from unreel.errors import ConfigError, RunError
+from unreel.tokens import NAMES, PADDING, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 PLAIN = TextConfig()
 KIM = TextConfig(rule="kim")

@@ -11,7 +11,8 @@ The rules, fixed so that a run reads a text the same for ever. Text is first put
 A vocabulary is counted on the training side alone. What it does not hold is `UNKNOWN`, as is, in training already, what
 is counted less than `min_count` times: so the unknown word is learned as others are.
 
-What this file is not: it opens no file (`readers/text.py`). Languages without spaces between words want characters.
+What this file is not: it opens no file (`data/readers/text.py`). Languages without spaces between words want
+characters.
 
 Shape letters: T tokens.
 """
