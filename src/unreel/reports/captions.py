@@ -1,7 +1,8 @@
-"""Captions: how good written captions are beside the controls, whether they are all the same, and how they are spread.
+"""Captions: how good written captions are beside the controls, how much they differ, and how they are spread.
 
-A captioner that says one thing of all pictures has a fair BLEU: nothing but the captions themselves tells. What this
-file is not: it shows no clip (`gallery.py`), and computes no measure but counts.
+A captioner that says one thing of all pictures has a fair BLEU: nothing but the captions themselves tells. Whether they
+are too much alike is judged when they are measured (`tasks.Caption.caution`). What this file is not: it shows no clip
+(`gallery.py`), and computes no measure but counts.
 """
 
 from __future__ import annotations
@@ -20,10 +21,6 @@ from unreel.reports.figures import INK, MODEL, MUTED, OTHER, plot, svg
 from unreel.reports.measures import Measure, read_measures, title
 from unreel.reports.results import Results
 
-SAME = 0.1
-"""Captions are almost all the same where fewer than this share of what the references would give are distinct."""
-MOST = 0.5
-"""... or where one of them is said of more than this share of the clips, and no reference is."""
 COMMON = 8
 
 
@@ -36,7 +33,6 @@ class Sameness:
         written, references: how many of them are distinct.
         words, words_of_references: how many words they use; of the references all of each clip.
         common: (caption, clips) that are written most often.
-        warning: what to know if they are almost all the same; empty where they are not.
     """
 
     clips: int
@@ -45,7 +41,6 @@ class Sameness:
     words: int
     words_of_references: int
     common: tuple[tuple[str, int], ...]
-    warning: str
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,14 @@ class Captions:
     Args:
         controls: names of the columns beside the model's.
         rows: (measure's name, the model's, those of the controls); None where one is missing.
+        caution: what evaluation warned of; empty where captions are not almost all the same.
         sameness: how much captions differ.
         plots: how CIDEr-D and lengths are spread.
     """
 
     controls: tuple[str, ...]
     rows: tuple[tuple[str, Measure | None, tuple[Measure | None, ...]], ...]
+    caution: str
     sameness: Sameness
     plots: tuple[Markup, ...]
 
@@ -71,7 +68,7 @@ def captions(results: Results) -> Captions | None:
     if not rows:
         return None
     controls, table = _beside_controls(results.metrics)
-    return Captions(controls, table, sameness(rows), _plots(rows))
+    return Captions(controls, table, str(results.metrics.get("caution", "")), sameness(rows), _plots(rows))
 
 
 def written(results: Results) -> list[Mapping[str, Any]]:
@@ -91,21 +88,6 @@ def sameness(rows: Sequence[Mapping[str, Any]]) -> Sameness:
         words=len({word for text in said for word in text.split()}),
         words_of_references=len(of_references),
         common=tuple(said.most_common(COMMON)),
-        warning=_warning(said, references),
-    )
-
-
-def _warning(said: Counter[str], references: Counter[str]) -> str:
-    clips, known = said.total(), references.total()
-    [(_, times)] = said.most_common(1)
-    usual = references.most_common(1)[0][1] / known if known else 0.0
-    few = known > 0 and len(said) / clips < SAME * len(references) / known
-    if clips < 2 or not (few or times / clips > MOST > usual):
-        return ""
-    beside = f", where one reference of each gives {counted(len(references))} of {counted(known)}" if known else ""
-    return (
-        f"It writes almost the same of all: {counted(len(said))} distinct captions of {counted(clips)} clips{beside}; "
-        f"the commonest stands {counted(times)} times. Hold every measure against the controls."
     )
 
 
