@@ -125,7 +125,7 @@ FILM = RunConfig(
 )
 TEXT = RunConfig(
     data=DataConfig(
-        manifest=ManifestConfig(text_column="review"),
+        manifest=ManifestConfig(text_column="review", caption_column="told", language=None),
         text=TextConfig("characters", "kim", lower=False, min_count=3, max_length=50, encoding="latin-1"),
     ),
     model=TextRNNConfig(

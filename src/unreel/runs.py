@@ -181,9 +181,9 @@ class Run:
         """Store every example with its side."""
         if not leads():
             return
-        examples = [replace(example, split=side) for side in SIDES for example in getattr(splits, side)]
+        examples = tuple(replace(example, split=side) for side in SIDES for example in getattr(splits, side))
         unfinished = self.folder / ".partial.manifest.csv"  # the suffix says how it is written
-        write_manifest(Manifest(manifest.root.absolute(), tuple(examples)), unfinished)
+        write_manifest(replace(manifest, root=manifest.root.absolute(), examples=examples), unfinished)
         os.replace(unfinished, self.folder / "manifest.csv")
 
     def splits(self) -> Splits:
@@ -323,8 +323,18 @@ def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
     """A manifest as it was loaded, in the form that the task learns from.
 
     Raises:
-        ConfigError: no example is left of it.
+        ConfigError: its labels are captions and the task learns none, or the other way round; or no example is left.
     """
+    if config.task == "caption" and not manifest.captions:
+        raise ConfigError(
+            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take another column for "
+            "captions set data.manifest.caption_column"
+        )
+    if manifest.captions and config.task != "caption":
+        raise ConfigError(
+            f"{manifest.root}: its labels are captions, of which the task {config.task} can learn nothing: set "
+            "--task caption --model.name captioner, or name another column with data.manifest.label_column"
+        )
     manifest = arranged(config.task, manifest)
     if config.task == "trace":
         manifest = values_of_frames(manifest)

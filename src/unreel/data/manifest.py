@@ -1,7 +1,8 @@
 """Manifest: which clips there are, what is said of each, and where its files lie.
 
 A manifest is a table (CSV or JSONL, columns `path`, `label` or `labels`, optionally `start`, `end`, `group`, `split`,
-`view`), or is made from class folders by `folders.py`. A table without paths may hold the clips themselves, as texts.
+`view`; `caption` or `captions` in place of labels), or is made from class folders by `folders.py`. A table without
+paths may hold the clips themselves, as texts.
 
 What this file is not: it reads no table (`manifest_files.py`), opens no clip, so it does not know whether a file can be
 read (`scanning.py`), and it divides nothing (`splits.py`).
@@ -18,7 +19,7 @@ from pathlib import Path
 from unreel.errors import ConfigError, ManifestError
 from unreel.natural import natural_key
 
-COLUMNS = ("path", "label", "labels", "start", "end", "group", "split", "view")
+COLUMNS = ("path", "label", "labels", "caption", "captions", "start", "end", "group", "split", "view")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -53,7 +54,8 @@ class Example:
     Args:
         path: posix path relative to the manifest's root where it lies below it, else absolute. A member of a zip is
             "archive.zip!cat/1.png".
-        labels: labels of the whole clip: none, one, several, or numbers for regression.
+        labels: labels of the whole clip: none, one, several, or numbers for regression; or its captions, where
+            `Manifest.captions` says so.
         segments: labels in time.
         start: the clip begins here, seconds of the source, inclusive; None for its beginning.
         end: the clip ends here, exclusive; None for its end.
@@ -92,6 +94,8 @@ class Manifest:
         heads: names of all labels that a frame can have, where the data itself says which there are; each of them holds
             or does not hold, whatever the others do. Empty where labels are whatever the examples have.
         broken: path and reason of clips that are no examples, since their labels cannot be used.
+        captions: labels are captions, sentences about the clip, and no classes.
+        empty: how many captions were dropped since they say nothing.
 
     Raises:
         ManifestError: two examples have one key.
@@ -101,6 +105,8 @@ class Manifest:
     examples: tuple[Example, ...]
     heads: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
+    captions: bool = False
+    empty: int = 0
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -131,6 +137,9 @@ class ManifestConfig:
             layout of MRNet, the one label to learn: its clips are `NAME` or `no NAME`.
         group_column: the column that holds the group.
         text_column: the column that holds texts, of a table that has no column `path`.
+        caption_column: the column that holds captions, several rows a clip or a JSON list; in place of labels. None
+            for `caption` or `captions`, of a table without a column of labels.
+        language: of captions whose table names a language for each (MSVD), those that are taken; None for all.
         group_from: a regular expression searched in each path; its first group (the whole match where it has none)
             is the clip's group, in place of the column. For instance `(g\\d\\d)`.
         pattern: a regular expression searched in each path, whose groups named `label`, `group`, `split`, or `train`,
@@ -141,6 +150,8 @@ class ManifestConfig:
     label_column: str = "label"
     group_column: str = "group"
     text_column: str = "text"
+    caption_column: str | None = None
+    language: str | None = "English"
     group_from: str | None = None
     pattern: str | None = None
 

@@ -11,19 +11,23 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unreel.data.captions import with_captions
 from unreel.data.manifest import COLUMNS, SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path
 from unreel.errors import ManifestError
+
+CAPTION_COLUMNS = ("caption", "captions")
 
 
 def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     """Read a table of examples; its paths start from the table's folder.
 
-    A table of texts gives an example for each row, "table.csv!text!12" after the column and the line.
+    A table of texts gives an example for each row, "table.csv!text!12" after the column and the line. In a table of
+    captions a clip may have several rows, each with one caption, or a JSON list of them; no caption is ever divided.
 
     Args:
         path: a .jsonl file of one object a line, or a table with a header, separated by comma, tab or semicolon.
@@ -45,19 +49,24 @@ def read_manifest(path: str | Path, config: ManifestConfig | None = None) -> Man
         columns["path"] = None
     else:
         table_text(path)
-    label = _check_columns(path, columns, config)
-    examples = [_example(f"{path}, line {line}", row, label, config.group_column) for line, row in rows]
-    return grouped_by_path(Manifest(path.parent, _one_row_each(examples)), config.group_from)
+    label, captions = _check_columns(path, columns, config)
+    read = _captions if captions else _labels
+    examples = [_example(f"{path}, line {line}", row, label, config.group_column, read) for line, row in rows]
+    manifest = with_captions(path.parent, examples) if captions else Manifest(path.parent, _one_row_each(examples))
+    return grouped_by_path(manifest, config.group_from)
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
     """Write what `read_manifest` reads, as JSONL or CSV by the suffix of `path`.
 
-    Segments become rows of their own, which `as_segments` joins again. Paths stay as they are: relative to the root.
+    Segments become rows of their own, which `as_segments` joins again; captions a column of JSON lists. Paths stay as
+    they are: relative to the root.
     """
     path = Path(path)
     rows = [row for example in manifest.examples for row in _rows(example)]
-    if all(len(row["labels"]) <= 1 for row in rows):
+    if manifest.captions:
+        rows = [{**row, "captions": row["labels"], "labels": None} for row in rows]
+    elif all(len(row["labels"]) <= 1 for row in rows):
         rows = [{"path": row["path"], "label": "".join(row["labels"]), **row} for row in rows]
         for row in rows:
             del row["labels"]
@@ -166,10 +175,10 @@ def jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]
         yield number, row
 
 
-def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> str | None:
-    """The column that holds labels, None where there is none."""
+def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> tuple[str | None, bool]:
+    """The column that holds labels or captions, None where there is none; and whether they are captions."""
     found = list(found)
-    known = {*COLUMNS, config.label_column, config.group_column}
+    known = {*COLUMNS, config.label_column, config.group_column, config.caption_column}
     unknown = [column for column in found if column not in known]
 
     def missing(column: str) -> ManifestError:
@@ -181,20 +190,35 @@ def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> 
     if "path" not in found:
         raise missing("path" if config.text_column == ManifestConfig.text_column else config.text_column)
     label = next((column for column in (config.label_column, "labels") if column in found), None)
-    if label is None and (
-        config.label_column != "label" or difflib.get_close_matches("label", unknown, n=1, cutoff=0.7)
-    ):
+    captions = config.caption_column is not None
+    if captions:
+        if config.caption_column not in found:
+            raise missing(config.caption_column)
+        label = config.caption_column
+    elif label is None and config.label_column == "label":
+        label = next((column for column in CAPTION_COLUMNS if column in found), None)
+        captions = label is not None
+    if label is None and config.label_column != "label":
         raise missing(config.label_column)
+    for column, likeness in (("label", 0.7), ("caption", 0.75)):
+        if label is None and difflib.get_close_matches(column, unknown, n=1, cutoff=likeness):
+            raise missing(column)
     if config.group_column != "group" and config.group_column not in found:
         raise missing(config.group_column)
     for column in ("start", "end", "group", "split", "view"):
         near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.8)
         if column not in found and near:
             warnings.warn(f"{path}: the column {near[0]!r} is ignored; did you mean {column!r}?", stacklevel=3)
-    return label
+    return label, captions
 
 
-def _example(where: str, row: Mapping[str, Any], label: str | None, group_column: str) -> Example:
+def _example(
+    where: str,
+    row: Mapping[str, Any],
+    label: str | None,
+    group_column: str,
+    read: Callable[[str, str, Any], tuple[str, ...]],
+) -> Example:
     path = _text(row.get("path"))
     if path is None:
         raise ManifestError(f"{where}: expected a path, found an empty cell")
@@ -204,7 +228,7 @@ def _example(where: str, row: Mapping[str, Any], label: str | None, group_column
     start, end = read_span(where, row)
     return Example(
         path=path.replace("\\", "/"),
-        labels=() if label is None else _labels(where, row.get(label), several=label == "labels"),
+        labels=() if label is None else read(where, label, row.get(label)),
         start=start,
         end=end,
         group=_text(row.get(group_column)),
@@ -225,16 +249,32 @@ def read_span(where: str, row: Mapping[str, Any]) -> tuple[float | None, float |
     return start, end
 
 
-def _labels(where: str, cell: Any, several: bool) -> tuple[str, ...]:
-    if several and isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{where}: labels in brackets must be a JSON list, found {cell!r}: {error}") from None
+def _labels(where: str, column: str, cell: Any) -> tuple[str, ...]:
+    several = column == "labels"
+    cell = _list_in(where, column, cell) if several else cell
     parts = cell if isinstance(cell, list) else cell.split(";") if several and isinstance(cell, str) else [cell]
     if any(isinstance(part, dict | list) for part in parts):
         raise ManifestError(f"{where}: a label must be text or a number, found {cell!r}")
     return tuple(text for part in parts if (text := _text(part)) is not None)
+
+
+def _captions(where: str, column: str, cell: Any) -> tuple[str, ...]:
+    """Captions of a cell, the empty ones too; a text is one of them, whatever stands in it."""
+    cell = _list_in(where, column, cell) if column == "captions" else cell
+    parts = cell if isinstance(cell, list) else [cell]
+    if any(isinstance(part, dict | list) for part in parts):
+        raise ManifestError(f"{where}: a caption must be text, found {cell!r}")
+    return tuple("" if part is None else str(part) for part in parts)
+
+
+def _list_in(where: str, column: str, cell: Any) -> Any:
+    """The JSON list that a cell holds, else the cell as it is."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return cell
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{where}: {column} in brackets must be a JSON list, found {cell!r}: {error}") from None
 
 
 def _text(cell: Any) -> str | None:

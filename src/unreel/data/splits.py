@@ -84,14 +84,14 @@ def split(manifest: Manifest, config: SplitConfig | None = None, by_label: bool 
         manifest: what there is.
         config: how.
         by_label: each side gets its share of every label, and none may be missing where one learns; else labels do not
-            count, as where nothing is learned from them, or where they are numbers over time.
+            count, as where nothing is learned from them, or where they are numbers over time. Captions never count.
 
     Raises:
         LeakError: the manifest states a split in which the same content, or one group, stands on two sides.
         ManifestError: some examples state a side and others do not, or there are too few groups for the sides.
         ConfigError: folds are asked of a manifest that states a split, or none of them is chosen.
     """
-    config = config or SplitConfig()
+    config, by_label = config or SplitConfig(), by_label and not manifest.captions
     if config.folds and config.fold is None:
         raise ConfigError(f"expected one fold of {config.folds} to be chosen, got none: set fold, from 0")
     examples = sorted(manifest.examples, key=lambda example: example.key)
