@@ -248,7 +248,8 @@ def _write_report(run: Run) -> None:
     places = [(row["file"], row["start"], row["end"]) for row in rows]
     examples = [by_place[place] for place in places if place in by_place]
     if examples:
-        found = inference.explain_examples(run, examples, run.root, with_patches=False)
+        # of captions all words share one look at each covered place, so that places can be covered too
+        found = inference.explain_examples(run, examples, run.root, with_patches=run.config.task == "caption")
         reports.write_explanations(_within(found, EXPLAINING), run.folder / reports.EXPLANATIONS)
     reports.write(run.folder)
 

@@ -130,7 +130,13 @@ def test_the_page(caption_run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("places", "frame", "grid"),
-    [(49, (96, 96), (7, 7)), (12, (30, 40), (3, 4)), (12, (40, 30), (4, 3)), (7, (10, 90), (1, 7)), (1, (5, 5), (1, 1))],
+    [
+        (49, (96, 96), (7, 7)),
+        (12, (30, 40), (3, 4)),
+        (12, (40, 30), (4, 3)),
+        (7, (10, 90), (1, 7)),
+        (1, (5, 5), (1, 1)),
+    ],
 )
 def test_places_lie_as_the_frame_does(places: int, frame: tuple[int, int], grid: tuple[int, int]) -> None:
     assert find_grid(places, frame) == grid

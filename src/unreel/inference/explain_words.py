@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unreel.clip import Clip, ClipBatch, collate
+from unreel.data import Broken
 from unreel.errors import ConfigError
 from unreel.inference.heat import Method, over_frames, weigh
 from unreel.inference.occlusion import Occlusion, falls, pooled, rank_correlation
@@ -110,7 +111,7 @@ def asked_words(task: Caption, target: str) -> tuple[str, ...]:
     for word in words:
         if word not in task.labels[len(NAMES) :]:
             raise ConfigError(
-                f"target must be made of words that the run knows; it does not know {word!r}{nearest(word, task.labels)}"
+                f"target must be a caption of words that the run knows, {word!r} is none{nearest(word, task.labels)}"
             )
     return words
 
@@ -124,8 +125,8 @@ def explain_caption(
     method: Method,
     labelled: bool,
     with_patches: bool,
-) -> CaptionExplanation:
-    """Explain what the task, in eval mode on `device`, writes of one clip.
+) -> CaptionExplanation | Broken:
+    """Explain what the task, in eval mode on `device`, writes of one clip; Broken where that is no word.
 
     Args:
         task, clip, device: see above.
@@ -141,6 +142,8 @@ def explain_caption(
         said = task.rows(task(batch).cpu(), seen)[0]
     written = [entry["word"] for entry in said["captions"][0]["words"]]
     words = tuple(written) if target is None else asked_words(task, target)
+    if not words:
+        return Broken(clip.key, str(where["file"]), "nothing is written of it, so that there is no word to explain")
     indices = torch.tensor([task.labels.index(word) for word in words], dtype=torch.int64, device=device)
     model = cast(SeesWords, task.model)
     found = _heat_of_words(model, batch, indices, method)
@@ -150,7 +153,8 @@ def explain_caption(
     places = None if None in spread else found.places.cpu()
     attention = found.attention
     if attention is not None:
-        grid = found.places.shape[2:] if found.places[0, 0].numel() == attention.shape[-1] else (1, attention.shape[-1])
+        space_of_map, count = found.places.shape[2:], attention.shape[-1]
+        grid = tuple(space_of_map) if len(space_of_map) == 2 and space_of_map.numel() == count else (1, count)
         attention = attention.unflatten(-1, grid).cpu()
     return CaptionExplanation(
         where=where,
@@ -171,7 +175,7 @@ def explain_caption(
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Of each word: log-probability (L,), share of each frame (L, T), heat (L, T, *map), attention (L, T, A) or None."""
+    """Of each word: log-probability (L,), shares of frames (L, T), heat (L, T, *map), attention (L, T, P) or None."""
 
     log_probs: Tensor
     importance: Tensor
@@ -187,9 +191,6 @@ def _heat_of_words(model: SeesWords, batch: ClipBatch, words: Tensor, method: Me
         for score in log_probs[0]:
             heat.append(weigh(watch, watch.gradients(score, again=True), batch, method))
     frames = batch.frames.shape[1]
-    if not heat:
-        nothing = torch.zeros(0, frames, device=batch.frames.device)
-        return _Found(log_probs[0].detach().cpu(), nothing, nothing, None)
     return _Found(
         log_probs[0].detach().cpu(),
         torch.cat([importance for _, importance in heat]),

@@ -122,9 +122,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _scores(
-    score: Callable[[ClipBatch], Tensor], clip: ClipBatch, covered: Iterator[Tensor] | list[Tensor]
-) -> Tensor:
+def _scores(score: Callable[[ClipBatch], Tensor], clip: ClipBatch, covered: Iterator[Tensor] | list[Tensor]) -> Tensor:
     """The score, or scores, of each covered clip; shorter ones are padded with zeros."""
     scores = []
     with torch.inference_mode():

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from unreel.clip import Clip
 from unreel.data import ClipDataset, Example
 from unreel.reports.captions import written
-from unreel.reports.looks import find_grid, look
+from unreel.reports.looks import find_grid, look_at
 from unreel.reports.pictures import Pictures, address, as_bytes, pictures
 from unreel.reports.results import Results
 
@@ -135,7 +135,5 @@ def _looked(frames: NDArray[np.uint8], attention: NDArray[np.float64]) -> tuple[
     """The frame that a word looked at most, with the place in it; nothing where frames and weights (T, P) differ."""
     if attention.ndim != 2 or len(attention) != len(frames):
         return "", None
-    frame = int(attention.sum(1).argmax())
-    places = attention.reshape(len(frames), *find_grid(attention.shape[1], frames.shape[1:3]))
-    picture = look(frames[frame], places[frame] / max(attention.max(), 1e-12))
+    picture, frame = look_at(frames, attention.reshape(len(frames), *find_grid(attention.shape[1], frames.shape[1:3])))
     return address(picture, _TILE), frame if len(frames) > 1 else None

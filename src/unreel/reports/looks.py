@@ -1,6 +1,6 @@
 """Looks: a picture with heat over it: what was looked at, or what counted, in colour; the rest in dim grey.
 
-Shape letters: P places of a map (h, w), H W pixels.
+Shape letters: T frames, P places of a map (h, w), H W pixels.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ def look(pixels: NDArray[np.uint8], places: NDArray[np.float64]) -> NDArray[np.u
     wide = torch.from_numpy(np.ascontiguousarray(places))[None, None]
     size = (pixels.shape[0], pixels.shape[1])
     return heated(pixels, functional.interpolate(wide, size, mode="bilinear", align_corners=False)[0, 0].numpy())
+
+
+def look_at(frames: NDArray[np.uint8], places: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
+    """The frame of (T, H, W, 1 or 3) that has most of the heat (T, h, w), with it over it; and its number."""
+    frame = int(places.sum((1, 2)).argmax())
+    return look(frames[frame], places[frame] / max(places.max(), 1e-12)), frame
 
 
 def find_grid(places: int, frame: tuple[int, ...]) -> tuple[int, int]:

@@ -45,10 +45,20 @@ TITLES = {
     "per_frame_cnn": "CNN on single frames",
     "bag_of_words": "words without their order",
     "plain_cnn": "plain CNN of as many parameters",
+    "unordered_frames": "The same without the order of frames",
     "constant": "Best single caption, always",
     "nearest": "Copied from the nearest clip",
 }
-PLAIN_NUMBERS = {"mae", "rmse", "r2", "mse", "psnr", "loss", "cider", "cider_d"}  # not a share of one, so not shown as percent
+PLAIN_NUMBERS = {
+    "mae",
+    "rmse",
+    "r2",
+    "mse",
+    "psnr",
+    "loss",
+    "cider",
+    "cider_d",
+}  # not a share of one, so not shown as percent
 LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss"}
 
 
