@@ -11,10 +11,11 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_type_hints
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -25,6 +26,7 @@ from unreel.devices import leads
 from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
+from unreel.nn import SearchConfig
 from unreel.parsing import ConfigParser
 from unreel.runs import Run, build_model, load_manifest, with_vocabulary
 from unreel.training import StoppedError
@@ -68,6 +70,8 @@ TABLE_FLAGS = {
     name: long.replace("--data.", "--") for name, long in SHORT_FLAGS.items() if long.startswith("--data.manifest.")
 }
 """Those of verbs that read a table without a whole configuration."""
+SEARCH = "--caption.search."
+"""How flags begin that say how captions are searched for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,9 +161,12 @@ def evaluate(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("RUN", type=str, help="a folder that `unreel train` made")
     parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="labelled clips; else its own test side")
     parser.add_argument("--rows", type=str | None, default=None, help="write one JSON row a clip to this file")
+    _add_search_flags(parser)
     values = parser.instantiate(parser.parse_args(arguments))
     manifest = None if values.manifest == data.ManifestConfig() else values.manifest  # None: as the run's own data
-    measured = inference.evaluate(Run.load(values.RUN), values.DATA, manifest)
+    measured = inference.evaluate(_searching(Run.load(values.RUN), values), values.DATA, manifest)
+    if measured.caution:
+        console.print(measured.caution, style="yellow", highlight=False, markup=False)
     for file, reason in measured.left_out.items():
         console.print(f"left out: {file}: {reason}", style="yellow", highlight=False, markup=False)
     if values.rows:
@@ -181,11 +188,12 @@ def predict(arguments: Sequence[str], console: Console) -> None:
         default=None,
         help="labels of frames: draw each film as a PNG into this folder; beside --out by default",
     )
+    _add_search_flags(parser)
     values = parser.parse_args(arguments)
     if not values.PATHS and values.text is None:
         raise ConfigError("expected PATHS, files or folders to predict on: unreel predict RUN PATHS...")
     broken = 0
-    run = Run.load(values.RUN)
+    run = _searching(Run.load(values.RUN), values)
     rows_of_text = [] if values.text is None else inference.predict_texts(run, [values.text])
     target = values.out and Path(values.out)
     drawn = _timelines_folder(run, target, values.timelines)
@@ -308,6 +316,25 @@ def _config_parser(verb: str, arguments: Sequence[str], usage: str) -> ConfigPar
     parser.usage = usage
     parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
     return _shortened(parser, SHORT_FLAGS)
+
+
+def _add_search_flags(parser: ConfigParser) -> None:
+    """A flag for each setting of the search for captions; what is left out is as the run has it."""
+    kinds = get_type_hints(SearchConfig)
+    for setting in fields(SearchConfig):
+        parser.add_argument(
+            f"{SEARCH}{setting.name}",
+            type=kinds[setting.name] | None,
+            default=None,
+            help="captions: as the run has it by default",
+        )
+
+
+def _searching(run: Run, values: Namespace) -> Run:
+    """The run, with the search for captions that flags ask for."""
+    asked = {setting.name: values[f"{SEARCH.removeprefix('--')}{setting.name}"] for setting in fields(SearchConfig)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return run.searching(replace(run.config.caption.search, **given)) if given else run
 
 
 def _shortened(parser: ConfigParser, flags: Mapping[str, str]) -> ConfigParser:

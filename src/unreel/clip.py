@@ -250,7 +250,8 @@ class Missing:
 def collate(clips: Sequence[Clip]) -> ClipBatch:
     """Join clips into a batch, padding with zeros behind each.
 
-    A target of equal shape in every clip is stacked; one whose first size is each clip's own T is padded like frames.
+    A target of equal shape in every clip is stacked; one whose first size is each clip's own T is padded like frames;
+    lists of rows, of two or more dimensions, are padded with zeros behind in each of these.
 
     Args:
         clips: N ≥ 1 clips of equal frame shape, equal dtype and equal target names.
@@ -294,10 +295,35 @@ def _join_targets(name: str, clips: Sequence[Clip]) -> Tensor:
     targets = [clip.targets[name] for clip in clips]
     if all(target.shape == targets[0].shape for target in targets):
         return torch.stack(targets)
+    if targets[0].ndim >= 2 and all(target.ndim == targets[0].ndim for target in targets):
+        return stacked(targets)
     for clip, target in zip(clips, targets, strict=True):
         if target.ndim == 0 or len(target) != len(clip):
             raise ValueError(
-                f"target {name!r} must have one shape in all clips, or one row per frame; "
+                f"target {name!r} must have one shape in all clips, one row per frame, or be a list of rows; "
                 f"{clip.key!r} has {len(clip)} frames and a target of {tuple(target.shape)}"
             )
     return _pad(targets)
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """N tensors of one number of dimensions side by side, padded with zeros behind where they differ in size."""
+    if all(tensor.shape == tensors[0].shape for tensor in tensors):
+        return torch.stack(list(tensors))
+    return torch.cat(widened([tensor.unsqueeze(0) for tensor in tensors]))
+
+
+def widened(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors, all of one number of dimensions, each padded with zeros behind in every dimension but the first
+    to the largest there is: so that they can be put one after another.
+    """
+    shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    wide = []
+    for tensor in tensors:
+        if list(tensor.shape[1:]) == shape:
+            wide.append(tensor)
+            continue
+        whole = tensor.new_zeros((len(tensor), *shape))
+        whole[tuple(slice(size) for size in tensor.shape)] = tensor
+        wide.append(whole)
+    return wide

@@ -28,11 +28,19 @@ from unreel.data import (
     VolumeConfig,
 )
 from unreel.errors import ConfigError
-from unreel.models import MODELS, AutoencoderConfig, CNNRNNConfig, CRDNNConfig, ModelConfig, SequenceRNNConfig
+from unreel.models import (
+    MODELS,
+    AutoencoderConfig,
+    CaptionerConfig,
+    CNNRNNConfig,
+    CRDNNConfig,
+    ModelConfig,
+    SequenceRNNConfig,
+)
 from unreel.nearest import nearest
 from unreel.nn import SeesViews
 from unreel.parsing import ConfigParser, read_yaml
-from unreel.tasks import TASKS, OptimConfig
+from unreel.tasks import TASKS, CaptionConfig, OptimConfig
 
 
 @dataclass(frozen=True)
@@ -138,10 +146,11 @@ class RunConfig:
         task: what an output means: classify (one class a clip), multilabel (any number of classes a clip), tag (a class
             a frame, or whatever labels a frame has if they overlap: it then becomes multitag), multitag (any number of
             classes a frame), regress (numbers), trace (numbers of each frame), sequence (numbers over steps of their
-            own) or reconstruct (how badly each frame can be made again).
+            own), reconstruct (how badly each frame can be made again) or caption (sentences about the clip).
         data: the clips.
         model: the model; `model.name` is a key of `MODELS`.
         optim: the optimiser and loss settings.
+        caption: how captions are learned and written; for the task caption alone.
         training: length, stopping, hardware.
         seed: of weights, order, augmentation and dropout.
         seeds: train so many times, with seed, seed + 1, ...
@@ -151,6 +160,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=CNNRNNConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    caption: CaptionConfig = field(default_factory=CaptionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
     seeds: int = 1
@@ -197,6 +207,16 @@ class RunConfig:
                 "the task sequence needs the model rnn with an output_length, and nothing else does: set --task "
                 "sequence --model.name rnn --model.output_length STEPS, or none of them; got task "
                 f"{self.task} and model {self.model.name}"
+            )
+        if (self.task == "caption") != isinstance(self.model, CaptionerConfig):
+            raise ConfigError(
+                "the task caption and the model captioner belong together, got task "
+                f"{self.task} and model {self.model.name}: set --task caption --model.name captioner, or neither"
+            )
+        if self.caption.self_critical > self.training.epochs:
+            raise ConfigError(
+                f"caption.self_critical are epochs at the end of training.epochs {self.training.epochs}, "
+                f"got {self.caption.self_critical}"
             )
         if self.data.balance != "none" and not TASKS[self.task].has_classes:
             raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")

@@ -20,17 +20,19 @@ from rich.console import Console
 from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data import ClipDataset, DataReport, Example, Manifest, SamplingConfig, Splits, at_once, scan, split
 from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.devices import leads
 from unreel.errors import ConfigError, ReadError, RunError
+from unreel.inference.copying import evaluate_nearest
 from unreel.inference.evaluate import Evaluation, evaluate, evaluate_constant
 from unreel.inference.intervals import mean_interval
 from unreel.inference.reconstructions import evaluate_copies, reconstruct
 from unreel.models import CRDNNConfig
-from unreel.runs import Run, load_manifest, load_run_config, with_vocabulary, write_whole
+from unreel.runs import Run, load_manifest, load_run_config, output_names, with_vocabulary, write_whole
 from unreel.tasks import TASKS
+from unreel.tokens import TextConfig
 from unreel.training import Best
 
 _WITHOUT_LABELS = ("auc", "ap")  # measures of a reconstruction that cannot be told without labels
@@ -41,6 +43,7 @@ CONTROLS = {
     "text_rnn": "bag_of_words",
     "image_rnn": "plain_cnn",
     "rnn": "perceptron",
+    "captioner": "unordered_frames",
 }  # what such a control is called, where it is another
 
 
@@ -81,7 +84,8 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
-    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are read
+    by the rule that their measures take, unless another reading of texts was asked for. `tag` says one
     of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
     which says of each label whether it holds; the console tells why.
     """
@@ -91,6 +95,8 @@ def settled(config: RunConfig, console: Console) -> RunConfig:
     )
     if whole and config.data.sampling == SamplingConfig():
         config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
+    if config.task == "caption" and config.data.text == TextConfig():
+        config = replace(config, data=replace(config.data, text=TextConfig(rule="ptb")))
     if config.task != "tag":
         return config
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
@@ -139,9 +145,17 @@ def _without_numbers(manifest: Manifest) -> Manifest:
     return replace(manifest, examples=tuple(replace(one, labels=(), segments=()) for one in manifest.examples))
 
 
-def look(config: RunConfig, manifest: Manifest) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Label names, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts."""
-    labels = manifest.heads or TASKS[config.task].label_names(manifest.examples)
+def look(
+    config: RunConfig, manifest: Manifest, learned_from: Sequence[Example] | None = None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names of the outputs, and the shape of a preprocessed frame, (C, H, W) or (D,); () of texts.
+
+    Args:
+        config: says what an output means.
+        manifest: what there is.
+        learned_from: the training side; None for all of it.
+    """
+    labels = output_names(config, manifest, manifest.examples if learned_from is None else learned_from)
     data = config.data
     clips = ClipDataset(
         manifest.examples, manifest.root, SamplingConfig(frames=1), data.preprocess, reading=data.reading
@@ -215,6 +229,8 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         return run
     if splits.test:
         measured = evaluate(run)
+        if measured.caution:
+            console.print(f"{run.name}: {measured.caution}", style="yellow", highlight=False, markup=False)
         run.write_rows("predictions.jsonl", measured.rows)
         run.write_left_out(measured.left_out)
         if run.config.task == "reconstruct":
@@ -232,7 +248,8 @@ def _write_report(run: Run) -> None:
     places = [(row["file"], row["start"], row["end"]) for row in rows]
     examples = [by_place[place] for place in places if place in by_place]
     if examples:
-        found = inference.explain_examples(run, examples, run.root, with_patches=False)
+        # of captions all words share one look at each covered place, so that places can be covered too
+        found = inference.explain_examples(run, examples, run.root, with_patches=run.config.task == "caption")
         reports.write_explanations(_within(found, EXPLAINING), run.folder / reports.EXPLANATIONS)
     reports.write(run.folder)
 
@@ -264,7 +281,7 @@ def _train(config: RunConfig, folder: Path, manifest: Manifest, splits: Splits, 
         run = Run.load(folder)
         splits = run.splits()
     else:
-        labels, frame_shape = look(config, manifest)
+        labels, frame_shape = look(config, manifest, splits.train)
         vocabulary = None
         if frame_shape == ():
             config, vocabulary = with_vocabulary(config, splits.train, manifest.root)
@@ -286,6 +303,11 @@ def _controls(run: Run, control: Run | None, splits: Splits, measured: Evaluatio
     """The controls, and where labels were measured one by one, those of each control."""
     if run.config.task == "reconstruct":
         found = evaluate_copies(run, splits.train, splits.test)
+    elif run.config.task == "caption":
+        found = {
+            "constant": evaluate_constant(run, splits.train, measured),
+            "nearest": evaluate_nearest(run, splits.train, splits.test, measured),
+        }
     else:
         name = "majority" if run.task_type.has_classes else "mean"
         name = {"multitag": "rate"}.get(run.config.task, name)

@@ -43,7 +43,8 @@ from unreel.data import (
 from unreel.devices import leads
 from unreel.errors import ConfigError, RunError
 from unreel.models import MODELS, Model, SequenceRNNConfig, TextRNNConfig
-from unreel.tasks import TASKS, Task
+from unreel.nn import SearchConfig
+from unreel.tasks import TASKS, Caption, Task
 
 SIDES = ("train", "val", "test")
 PACKAGES = ("unreel", "torch", "torchvision", "lightning", "torchmetrics", "timm", "av", "numpy", "scikit-learn")
@@ -144,7 +145,21 @@ class Run:
         """The task with its model as it is before training: weights drawn from the seed, or pretrained."""
         torch.manual_seed(self.config.seed)
         model = build_model(self.config, self.labels, self.frame_shape)
-        return self.task_type(model, self.labels, self.config.optim, class_weights, from_features)
+        settings = (model, self.labels, self.config.optim, class_weights, from_features)
+        if issubclass(self.task_type, Caption):
+            return self.task_type(*settings, self.config.caption, self.config.data.text, self.config.seed)
+        return self.task_type(*settings)
+
+    def searching(self, search: SearchConfig) -> Run:
+        """The same run, whose captions are searched for in this way.
+
+        Raises:
+            ConfigError: it writes none.
+        """
+        if self.config.task != "caption":
+            raise ConfigError(f"{self.folder}: a run of the task {self.config.task} writes no captions to search for")
+        caption = replace(self.config.caption, search=search)
+        return replace(self, config=replace(self.config, caption=caption))
 
     def trained_task(self) -> Task:
         """The task with the run's best weights, in eval mode, on the CPU.
@@ -267,6 +282,17 @@ def with_vocabulary(config: RunConfig, examples: Iterable[Example], root: Path) 
     return replace(config, model=replace(config.model, vocabulary=len(vocabulary))), vocabulary
 
 
+def output_names(config: RunConfig, manifest: Manifest, learned_from: Sequence[Example]) -> tuple[str, ...]:
+    """Names of the outputs, of captions the words of the examples to learn from, of all else those of the whole manifest.
+
+    Raises:
+        UnreelError: nothing can be learned from what the manifest says.
+    """
+    if config.task == "caption":
+        return Caption.words_of(learned_from, config.data.text)
+    return manifest.heads or TASKS[config.task].label_names(manifest.examples)
+
+
 def read_vocabulary(folder: Path) -> Vocabulary:
     """The vocabulary that a run's folder holds.
 
@@ -297,8 +323,18 @@ def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
     """A manifest as it was loaded, in the form that the task learns from.
 
     Raises:
-        ConfigError: no example is left of it.
+        ConfigError: its labels are captions and the task learns none, or the other way round; or no example is left.
     """
+    if config.task == "caption" and not manifest.captions:
+        raise ConfigError(
+            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take another column for "
+            "captions set data.manifest.caption_column"
+        )
+    if manifest.captions and config.task != "caption":
+        raise ConfigError(
+            f"{manifest.root}: its labels are captions, of which the task {config.task} can learn nothing: set "
+            "--task caption --model.name captioner, or name another column with data.manifest.label_column"
+        )
     manifest = arranged(config.task, manifest)
     if config.task == "trace":
         manifest = values_of_frames(manifest)

@@ -259,6 +259,72 @@ def regress_run(tmp_path: Path, digits: Path) -> Path:
 
 
 @pytest.fixture
+def caption_run(tmp_path: Path) -> Path:
+    """40 pictures, a third of them gone, and one film; each word looks at a place of a map of 3 by 4."""
+    from PIL import Image
+
+    run, data = tmp_path / "captions", tmp_path / "pictures"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    labels = ["a", "dog", "cat", "red", "runs", NASTY]
+    metrics = {
+        "task": "caption",
+        "monitor": "val_cider_d",
+        "best_epoch": 7,
+        "val": {"cider_d": 0.31},
+        "test": {
+            "bleu_1": measure(0.5521),
+            "bleu_4": measure(0.1432),
+            "cider_d": measure(0.3144),
+            "distinct": measure(0.6),
+        },
+        "n_test": 41,
+        "controls": {
+            "constant": {"bleu_1": measure(0.4112), "cider_d": measure(0.0523)},
+            "nearest": {"bleu_1": measure(0.4623), "cider_d": measure(0.1234)},
+        },
+    }
+    write_common(run, data, labels, metrics)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["preprocess"] = {"size": [30, 40], "fit": "stretch"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    history = [{"epoch": epoch, "val_cider_d": 0.03 * epoch, "val_distinct": 0.05 * epoch} for epoch in range(9)]
+    write_rows(run / "history.csv", history)
+    film = data / "film.npy"
+    np.save(film, rng.integers(0, 255, (5, 3, 30, 40), dtype=np.uint8))
+    rows: list[dict[str, object]] = []
+    for number in range(41):
+        file = "film.npy" if number == 40 else f"{number:02}.png"
+        if number % 3 != 2 and number < 40:
+            Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(data / file)
+        words = [str(word) for word in rng.choice(labels, 4 + number % 3)]
+        attention = rng.random((5 if number == 40 else 1, 12))
+        said = [
+            {
+                "word": word,
+                "log_prob": float(np.log(rng.uniform(0.05, 1))),
+                "attention": (attention / attention.sum()).tolist(),
+            }
+            for word in words
+        ]
+        score = sum(float(str(word["log_prob"])) for word in said)
+        rows.append(
+            {
+                "file": file,
+                "start": None,
+                "end": None,
+                "caption": " ".join(words),
+                "score": score,
+                "captions": [{"caption": " ".join(words), "score": score, "words": said}],
+                "truth": [f"A dog runs {number} .", "the red cat <b> sleeps"],
+                "cider_d": 9.0 if number == 40 else 0.05 * max(0, number - 10),
+            }
+        )
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+@pytest.fixture
 def several_runs(tmp_path: Path, classify_run: Path) -> Path:
     """Five folds times three seeds, of which one has its own report."""
     parent = tmp_path

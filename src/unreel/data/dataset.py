@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from unreel.clip import Clip, ClipBatch
+from unreel.clip import Clip, ClipBatch, stacked
 from unreel.data.cache import FrameCache, Kept
 from unreel.data.films import Film
 from unreel.data.manifest import Example
@@ -133,12 +133,13 @@ class ClipDataset(Dataset[Clip | Broken]):
         targets = []
         if self.encode_targets is not None:
             targets = [self.encode_targets(*pair) for pair in zip(examples, times.unsqueeze(1), strict=True)]
+        names = targets[0] if targets else {}
         return ClipBatch(
             frames=frames.unsqueeze(1),
             lengths=torch.ones(len(places), dtype=torch.int64),
             times=times.unsqueeze(1),
             keys=tuple(example.key for example in examples),
-            targets={name: torch.stack([target[name] for target in targets]) for name in targets[0]} if targets else {},
+            targets={name: stacked([target[name] for target in targets]) for name in names},
         )
 
     def open(self, epoch: int, index: int, chunk: int) -> Film | Broken:

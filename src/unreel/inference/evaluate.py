@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from unreel.clip import widened
 from unreel.data import Example, ManifestConfig, frame_times, load
 from unreel.data.manifest import labels_of
 from unreel.devices import best_device
@@ -37,6 +38,7 @@ class Evaluation:
         truth: (n, ...), the same.
         groups: the group of each item.
         clips: (n,) the number of the clip of each item.
+        caution: what must be told beside the numbers, one line; empty where there is nothing.
     """
 
     measures: Mapping[str, Interval]
@@ -49,6 +51,7 @@ class Evaluation:
     truth: Tensor = field(repr=False)
     groups: list[str] = field(repr=False)
     clips: Tensor = field(repr=False)
+    caution: str = ""
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value}" for name, value in self.measures.items())
@@ -64,6 +67,8 @@ class Evaluation:
             numbers["confusion"] = self.confusion
         if self.per_class is not None:
             numbers["per_class"] = self.per_class
+        if self.caution:
+            numbers["caution"] = self.caution
         return numbers
 
 
@@ -110,7 +115,10 @@ def evaluate_task(run: Run, task: Task, examples: Sequence[Example], root: Path)
             rows.append(described(run, root, by_key[key]) | true | said)
     if not groups:
         raise ConfigError(f"nothing to measure on: {len(examples)} clips, {len(loader.left_out)} of them unreadable")
-    return judge(task, torch.cat(scores), torch.cat(truth), groups, torch.cat(clips), rows, loader.left_out)
+    all_scores, all_truth = torch.cat(widened(scores)), torch.cat(widened(truth))
+    for name, marks in task.marks(all_scores, all_truth).items():
+        rows = [row | {name: mark} for row, mark in zip(rows, marks, strict=True)]
+    return judge(task, all_scores, all_truth, groups, torch.cat(clips), rows, loader.left_out)
 
 
 def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluation) -> Evaluation:
@@ -123,7 +131,10 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
     """
     task = run.trained_task()
     targets = [task.encode(example, _times(run, task, example)) for example in trained_on]
-    scores = task.constant(targets).float().expand(len(measured.truth), -1).contiguous()
+    constant = task.constant(targets)
+    if constant.dtype != torch.uint8:  # the bytes of a text
+        constant = constant.float()
+    scores = constant.expand(len(measured.truth), -1).contiguous()
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
 
@@ -151,7 +162,8 @@ def judge(
             for column in zip(task.labels, predicted.T, actual.T, strict=True)
         ]
     whole = {name: value for name, value in measures.items() if "/" not in name}
-    return Evaluation(whole, len(truth), confusion, per_class, rows, left_out, scores, truth, groups, clips)
+    caution = task.caution(scores, truth)
+    return Evaluation(whole, len(truth), confusion, per_class, rows, left_out, scores, truth, groups, clips, caution)
 
 
 def _of_label(label: str, measures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:

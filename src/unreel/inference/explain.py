@@ -21,6 +21,7 @@ from unreel.data import LONG_FRAMES, ClipDataset, Example
 from unreel.data.dataset import Broken
 from unreel.devices import best_device
 from unreel.errors import ConfigError
+from unreel.inference.explain_words import CaptionExplanation, asked_words, explain_caption
 from unreel.inference.heat import Method, find_heat, over_frames, strongest
 from unreel.inference.occlusion import Occlusion, occlude, pooled, rank_correlation
 from unreel.inference.outputs import build_loader, described, nothing
@@ -28,7 +29,7 @@ from unreel.inference.predict import find_examples
 from unreel.models import Model
 from unreel.nearest import nearest
 from unreel.runs import SIDES, Run
-from unreel.tasks import Regress, Task
+from unreel.tasks import Caption, Regress, Task
 
 SMALLER = 16
 """How many times longer clips may be whose frames are no pictures."""
@@ -97,7 +98,7 @@ def explain(
     side: str | None = None,
     target: str | None = None,
     method: Method = "hires_cam",
-) -> Iterator[Explanation | Broken]:
+) -> Iterator[Explanation | CaptionExplanation | Broken]:
     """Explain clips one after another; one that cannot be read, or is too long, is Broken.
 
     Args:
@@ -105,7 +106,7 @@ def explain(
         paths: files, folders (searched for readable files) and glob patterns.
         side: "train", "val" or "test": the run's own clips, in place of paths.
         target: the label that is explained; by default the one that the model finds most likely, for regress the first
-            number.
+            number. Of a captioner the caption that is explained, by default the one that it writes.
         method: see `unreel.inference.heat.find_heat`.
 
     Raises:
@@ -134,7 +135,7 @@ def explain_examples(
     method: Method = "hires_cam",
     labelled: bool = True,
     with_patches: bool = True,
-) -> Iterator[Explanation | Broken]:
+) -> Iterator[Explanation | CaptionExplanation | Broken]:
     """`explain`, of examples whose paths are relative to `root`.
 
     Args:
@@ -144,11 +145,13 @@ def explain_examples(
         labelled: their labels are known to be true.
         with_patches: cover patches too, and not frames only.
     """
-    if target is not None and target not in run.labels:
+    task = run.trained_task()
+    if target is not None and isinstance(task, Caption):
+        asked_words(task, target)
+    elif target is not None and target not in run.labels:
         raise ConfigError(
             f"target must be a label of the run, {', '.join(run.labels)}; got {target!r}{nearest(target, run.labels)}"
         )
-    task = run.trained_task()
     if not cast(Model, task.model).sites().maps:
         raise ConfigError(f"the model {run.config.model.name!r} has no maps to explain it by")
     dataset = build_loader(run, examples, root, task.encode if labelled else nothing).dataset
@@ -165,7 +168,9 @@ class _Asked:
     with_patches: bool
 
 
-def _explained(run: Run, root: Path, task: Task, dataset: ClipDataset, asked: _Asked) -> Iterator[Explanation | Broken]:
+def _explained(
+    run: Run, root: Path, task: Task, dataset: ClipDataset, asked: _Asked
+) -> Iterator[Explanation | CaptionExplanation | Broken]:
     device = best_device(run.config.training.accelerator)
     task.to(device).eval()
     most = LONG_FRAMES * (1 if len(run.frame_shape) == 3 else SMALLER)
@@ -176,11 +181,16 @@ def _explained(run: Run, root: Path, task: Task, dataset: ClipDataset, asked: _A
             yield Broken(example.key, example.path, reason)
             continue
         clip = dataset[0, index]
-        yield (
-            clip
-            if isinstance(clip, Broken)
-            else _explanation(run, task, described(run, root, example), clip, device, asked)
-        )
+        if isinstance(clip, Broken):
+            yield clip
+            continue
+        where = described(run, root, example)
+        if isinstance(task, Caption):
+            yield explain_caption(
+                task, where, clip, device, asked.target, asked.method, asked.labelled, asked.with_patches
+            )
+        else:
+            yield _explanation(run, task, where, clip, device, asked)
 
 
 def _explanation(

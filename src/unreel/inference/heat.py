@@ -12,7 +12,7 @@ Shape letters: N clips, T frames, C channels, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,18 +62,29 @@ def find_heat(answer: Answer, sites: Sites, batch: ClipBatch, targets: Tensor, m
         scores = score_of(answer(batch), batch.lengths, targets)
         gradients = watch.gradients(scores.sum())
         attention = watch.attention()
+    places, importance = weigh(watch, gradients, batch, method)
+    return Heat(scores.detach(), importance, places, None if attention is None else _stretched(attention, batch))
+
+
+def weigh(watch: Watch, gradients: Sequence[Tensor], batch: ClipBatch, method: Method) -> tuple[Tensor, Tensor]:
+    """Heat of the places (N, T, *space), and the share of each frame (N, T), see `Heat`.
+
+    Args:
+        watch: what the model was run under.
+        gradients: of each of its leaves.
+        batch: the clips.
+        method: see `find_heat`.
+    """
     heat = []
     for site, leaf, gradient in zip(watch.owners(), watch.leaves, gradients, strict=True):
         channels = 1 if site.packed else 2
         space = tuple(range(channels + 1, leaf.ndim))
         weights = gradient if method == "hires_cam" or not space else gradient.mean(space, keepdim=True)
         heat.append((weights * leaf.detach()).sum(channels).relu())
-    length = batch.frames.shape[1]
-    places = watch.per_frame(heat, batch.lengths, length, batch.views)
+    places = watch.per_frame(heat, batch.lengths, batch.frames.shape[1], batch.views)
     frames = places.flatten(2).sum(2) if places.ndim > 2 else places
     total = frames.sum(1, keepdim=True)
-    importance = torch.where(total > 0, frames / total, 0)
-    return Heat(scores.detach(), importance, places, None if attention is None else _stretched(attention, batch))
+    return places, torch.where(total > 0, frames / total, 0)
 
 
 def score_of(outputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Shape letters: T frames, P parts, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
@@ -38,7 +38,7 @@ class Occlusion:
         parts: (T,) int64, the number of the part that each frame is in, 0 first.
         frames: (P,) how far the score fell without each part; None for a single word, which cannot be left out.
         patches: (G,) or (G, G), G ≤ GRID, how far it fell without each patch; None where it was not asked or frames
-            have no places.
+            have no places. Of several scores at once (`falls`), these are the last dimension of both.
     """
 
     parts: Tensor
@@ -55,24 +55,39 @@ def occlude(answer: Answer, clip: ClipBatch, target: int, with_patches: bool = T
         target: the number of the output that is explained.
         with_patches: cover patches too.
     """
+
+    def score(batch: ClipBatch) -> Tensor:
+        return score_of(answer(batch), batch.lengths, torch.full_like(batch.lengths, target))
+
+    return falls(score, clip, with_patches)
+
+
+def falls(score: Callable[[ClipBatch], Tensor], clip: ClipBatch, with_patches: bool = True) -> Occlusion:
+    """Cover parts and patches of one clip, as `occlude` does, for any score.
+
+    Args:
+        score: of the clips of a batch, (N,), or (N, S) for several of each.
+        clip: a batch of one clip without padding.
+        with_patches: cover patches too.
+    """
     frames = clip.frames[0]
     length = len(frames)
     each = -(-length // PARTS)
     parts = torch.arange(length) // each
     count = int(parts[-1]) + 1
-    score = _scores(answer, clip, [frames], target)
+    whole = _scores(score, clip, [frames])
     by_frames = None
     if frames.ndim > 1:
         views = None if clip.views is None else clip.views[0]
         hidden = mean_frames(frames, views)
         covered = (torch.where(_column(parts == part, frames), hidden, frames) for part in range(count))
-        by_frames = score - _scores(answer, clip, covered, target)
+        by_frames = whole - _scores(score, clip, covered)
     elif count > 1:
         covered = (frames[(parts != part).to(frames.device)] for part in range(count))
-        by_frames = score - _scores(answer, clip, covered, target)
+        by_frames = whole - _scores(score, clip, covered)
     by_patches = None
     if with_patches and frames.ndim in (2, 4):
-        by_patches = (score - _scores(answer, clip, _without_patches(frames), target)).unflatten(0, _grid(frames))
+        by_patches = (whole - _scores(score, clip, _without_patches(frames))).unflatten(0, _grid(frames))
     return Occlusion(parts, by_frames, by_patches)
 
 
@@ -107,8 +122,8 @@ def rank_correlation(one: Tensor, other: Tensor) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _scores(answer: Answer, clip: ClipBatch, covered: Iterator[Tensor] | list[Tensor], target: int) -> Tensor:
-    """The score of each covered clip; shorter ones are padded with zeros."""
+def _scores(score: Callable[[ClipBatch], Tensor], clip: ClipBatch, covered: Iterator[Tensor] | list[Tensor]) -> Tensor:
+    """The score, or scores, of each covered clip; shorter ones are padded with zeros."""
     scores = []
     with torch.inference_mode():
         for group in _grouped(covered):
@@ -122,8 +137,7 @@ def _scores(answer: Answer, clip: ClipBatch, covered: Iterator[Tensor] | list[Te
                 views=None if clip.views is None else clip.views.expand(len(group), -1),
                 targets={},
             )
-            targets = torch.full_like(lengths, target)
-            scores.append(score_of(answer(batch), lengths, targets).double().cpu())
+            scores.append(score(batch).double().cpu())
     return torch.cat(scores)
 
 

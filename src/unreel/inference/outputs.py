@@ -19,6 +19,7 @@ from unreel.models import MODELS
 from unreel.nn import SeesViews
 from unreel.runs import Run
 from unreel.tasks import Task
+from unreel.tasks.base import Said
 
 
 def nothing(example: Example, times: Tensor) -> Mapping[str, Tensor]:
@@ -71,8 +72,10 @@ def streams(config: RunConfig, dataset: ClipDataset) -> bool:
     return any(isinstance(count, int) and count > LONG_FRAMES for count in counts)
 
 
-def outputs_of(task: Task, loader: ClipLoader | FilmLoader, device: torch.device) -> Iterator[tuple[ClipBatch, Tensor]]:
-    """Batches and the task's outputs for them, both on the CPU; those of long clips without their frames."""
+def outputs_of(
+    task: Task[Said], loader: ClipLoader | FilmLoader, device: torch.device
+) -> Iterator[tuple[ClipBatch, Said]]:
+    """Batches and what the task says of them, both on the CPU; those of long clips without their frames."""
     task = task.to(device).eval()
     with torch.inference_mode(), closing(loader):
         for batch in loader:

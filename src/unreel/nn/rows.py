@@ -39,6 +39,10 @@ class Written(NamedTuple):
     scores: Tensor
     attention: Tensor | None
 
+    def cpu(self) -> Written:
+        """The same on the CPU."""
+        return Written(*(None if member is None else member.cpu() for member in self))  # type: ignore[arg-type]
+
 
 def first_tensor(state: State) -> Tensor:
     """Any tensor of a state.

@@ -82,11 +82,16 @@ class Watch:
         for handle in self._handles:
             handle.remove()
 
-    def gradients(self, score: Tensor) -> list[Tensor]:
-        """The gradient of a scalar for each of `leaves`, zeros where the map plays no part in it."""
+    def gradients(self, score: Tensor, again: bool = False) -> list[Tensor]:
+        """The gradient of a scalar for each of `leaves`, zeros where the map plays no part in it.
+
+        Args:
+            score: the scalar.
+            again: another scalar of the same run follows, so that the graph is kept for it.
+        """
         self._recording = False
         leaves = self.leaves
-        found = torch.autograd.grad(score, leaves, allow_unused=True) if leaves else ()
+        found = torch.autograd.grad(score, leaves, retain_graph=again, allow_unused=True) if leaves else ()
         return [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True)]
 
     @property

@@ -13,7 +13,10 @@ from unreel.reports.results import Results
 
 
 def curves(results: Results) -> list[Markup]:
-    """One plot of the losses, one of the watched measure, one of the learning rate; none where history is empty."""
+    """One plot of the losses, one of the watched measure, one of the learning rate; none where history is empty.
+
+    Of captions also one of how many of them differ.
+    """
     best = results.metrics.get("best_epoch")
     columns = {name for row in results.history for name in row}
     watched = str(results.metrics.get("monitor", "val_loss"))
@@ -28,6 +31,8 @@ def curves(results: Results) -> list[Markup]:
         plots.append(
             _curve(results, f"{title(name)} on validation", [watched], best, percent=name not in PLAIN_NUMBERS)
         )
+    if "val_distinct" in columns:
+        plots.append(_curve(results, "Distinct captions on validation", ["val_distinct"], best, percent=True))
     if "lr" in columns:
         plots.append(_curve(results, "Learning rate", ["lr"], best, percent=False))
     return plots

@@ -1,6 +1,7 @@
 """Explanation files: a picture and a row for each explained clip, and one page with all of them.
 
-FOLDER/explanations.jsonl   one row a clip: importance of every frame, occlusion, their rank correlation
+FOLDER/explanations.jsonl   one row a clip: importance of every frame, occlusion, their rank correlation; of captions
+                            all that of each word
 FOLDER/001-NAME.png ...     one picture a clip
 FOLDER/index.html           all of them on one page, which needs no other file
 """
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from unreel.data import Broken
-from unreel.inference import Explanation
+from unreel.inference import CaptionExplanation, Explanation
 from unreel.reports.explanations import ROWS, read_explanations
 from unreel.reports.heat_strips import heat_strip
 from unreel.reports.page import environment, save
+from unreel.reports.word_strips import word_strip
 
 PAGE = "index.html"
 
 
-def write_explanations(explanations: Iterable[Explanation | Broken], folder: Path) -> tuple[Path, int]:
+def write_explanations(
+    explanations: Iterable[Explanation | CaptionExplanation | Broken], folder: Path
+) -> tuple[Path, int]:
     """Write all files of `folder` while clips are explained; a row each, with `error` for one that cannot be.
 
     Returns:
@@ -37,7 +41,8 @@ def write_explanations(explanations: Iterable[Explanation | Broken], folder: Pat
                 row: dict[str, Any] = {"file": explanation.path, "error": explanation.reason}
             else:
                 name = _name(number, str(explanation.where["file"]))
-                (folder / name).write_bytes(heat_strip(explanation))
+                words = isinstance(explanation, CaptionExplanation)
+                (folder / name).write_bytes(word_strip(explanation) if words else heat_strip(explanation))
                 row = explanation.row() | {"picture": name}
             print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
     page = environment().get_template("explanations.html.j2")

@@ -30,7 +30,7 @@ class Explained:
         said, truth: what the model said and what is true, as text; empty where it is not known.
         picture: a `data:` address.
         agreement: the rank correlations with occlusion, as text; empty where there are none.
-        weak: that of frames is below `WEAK`.
+        weak: that of frames, or of a single picture that of its patches, is below `WEAK`.
     """
 
     file: str
@@ -50,11 +50,13 @@ class Section:
         clips: in order.
         left_out: (file, reason) of those that could not be explained.
         verdict: how far heat and occlusion agree over all clips; empty where they cannot be compared.
+        of_words: captions are explained, word by word.
     """
 
     clips: tuple[Explained, ...]
     left_out: tuple[tuple[str, str], ...]
     verdict: str
+    of_words: bool
 
 
 def read_explanations(folder: Path) -> Section | None:
@@ -63,25 +65,27 @@ def read_explanations(folder: Path) -> Section | None:
     if not rows:
         return None
     shown = [row for row in rows if "error" not in row and (folder / row["picture"]).is_file()]
+    of_words = any("caption" in row["said"] for row in shown)
     return Section(
         tuple(_explained(row, folder) for row in shown),
         tuple((row["file"], row["error"]) for row in rows if "error" in row),
-        _verdict(shown),
+        _verdict_of_words(shown) if of_words else _verdict(shown),
+        of_words,
     )
 
 
 def _explained(row: Mapping[str, Any], folder: Path) -> Explained:
     found = row["agreement"]
-    texts = [f"{what} {found[what]:.2f}" for what in ("frames", "patches") if found[what] is not None]
+    known = {what: found[what] for what in ("frames", "patches") if found[what] is not None}
     encoded = base64.b64encode((folder / row["picture"]).read_bytes()).decode()
     return Explained(
         file=row["file"] + _seconds(row),
         target=row["target"],
         said=_said(row["said"]),
-        truth=_text(row.get("truth")),
+        truth=" / ".join(row.get("truth") or ()) if "caption" in row["said"] else _text(row.get("truth")),
         picture=f"data:image/png;base64,{encoded}",
-        agreement=", ".join(texts),
-        weak=found["frames"] is not None and found["frames"] < WEAK,
+        agreement=", ".join(f"{what} {value:.2f}" for what, value in known.items()),
+        weak=next(iter(known.values()), 1.0) < WEAK,
     )
 
 
@@ -93,6 +97,8 @@ def _seconds(row: Mapping[str, Any]) -> str:
 
 def _said(said: Mapping[str, Any]) -> str:
     """What a task says of a clip as text; nothing for labels of frames, which are too many."""
+    if "caption" in said:
+        return said["caption"]
     if "label" in said:
         return f"{said['label']} {100 * said['score']:.0f} %"
     if "values" in said:
@@ -118,3 +124,18 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         f"Rank correlation of the heat with what covering each frame costs: median {median(found):.2f} over "
         f"{len(found)} clips; {weak} below {WEAK}, of which the heat says little."
     )
+
+
+def _verdict_of_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What words lose where they looked, and where the heat is, beside a place by chance."""
+    sentences = []
+    for name, what in (("heat", "where its heat is highest"), ("attention", "that it looked at most")):
+        lost = [word["covering"][name] for row in rows for word in row["words"] if name in word["covering"]]
+        if lost:
+            there, anywhere = (median(one[where] for one in lost) for where in ("there", "anywhere"))
+            more = sum(one["there"] > one["anywhere"] for one in lost) / len(lost)
+            sentences.append(
+                f"Covering the place {what} costs a word {there:.3f} of its log-probability, a place by chance "
+                f"{anywhere:.3f} (medians of {len(lost)} words); {100 * more:.0f} % of them lose more than by chance."
+            )
+    return " ".join(sentences)

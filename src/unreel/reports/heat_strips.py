@@ -21,11 +21,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import ImageFont
-from torch import Tensor
 
 from unreel.data.readers.geometry import PLANES
 from unreel.inference import Explanation
 from unreel.reports.figures import BAD, GOOD, GRID, INK, LIGHT, MODEL, MUTED, plain, png
+from unreel.reports.looks import heated
 from unreel.reports.pictures import as_bytes
 
 COLUMNS = 16
@@ -33,7 +33,6 @@ COLUMNS = 16
 _WIDTH, _NARROWEST, _CELL = 9.2, 2.6, 1.5  # inches: of a row, of the page, of a frame at most
 _TALLEST, _LOWEST = 2.0, 0.8  # inches: of a picture
 _BARS, _MARGIN, _GAP, _BELOW, _TITLE, _NAME = 0.62, 0.5, 0.06, 0.24, 0.3, 0.18
-_COLORS = "inferno"
 _LETTERS, _LINE, _WORDS = 10, 0.32, 400  # points of a word, inches of a line, words at most
 _KEY = "bars: share of the heat   line: what the score loses without the frame"
 _WORDS_KEY = "blue: share of the heat   red: what the score loses without the word"
@@ -80,17 +79,17 @@ def _pictures(explanation: Explanation) -> Figure:
         stretches = np.array_split(inside, min(COLUMNS, len(inside)))
         shown = [int(stretch[bars[stretch].argmax()]) for stretch in stretches]
         frames = [np.broadcast_to(pixels[at], (*pixels[at].shape[:2], 3)) for at in shown]
-        heated = None
+        hot = None
         if explanation.heat is not None:
-            heated = _side_by_side(
-                [_heated(frame, explanation.heat[at]) for frame, at in zip(frames, shown, strict=True)]
+            hot = _side_by_side(
+                [heated(frame, explanation.heat[at].double().numpy()) for frame, at in zip(frames, shown, strict=True)]
             )
         name = "" if explanation.views is None else PLANES[view] if view < len(PLANES) else f"view {view}"
         layers.append(
             Layer(
                 name,
                 _side_by_side(frames),
-                heated,
+                hot,
                 len(shown),
                 bars[inside],
                 None if lost is None else lost[inside],
@@ -106,8 +105,8 @@ def _field(explanation: Explanation) -> Figure:
     low, high = np.nanmin(field), np.nanmax(field)
     scaled = np.nan_to_num((field - low) / max(high - low, 1e-12))
     seen = np.asarray(mpl.colormaps["gray"](scaled, bytes=True))[..., :3]
-    heated = None if explanation.heat is None else _heated(seen, explanation.heat.T.flip(0))
-    return _figure(explanation, [Layer("", seen, heated, 0, *_numbers(explanation))])
+    hot = None if explanation.heat is None else heated(seen, explanation.heat.T.flip(0).double().numpy())
+    return _figure(explanation, [Layer("", seen, hot, 0, *_numbers(explanation))])
 
 
 def _words(explanation: Explanation) -> Figure:
@@ -154,15 +153,6 @@ def _numbers(
         None if covered is None else covered[explanation.occlusion.parts].double().numpy(),
         None if attention is None else attention.double().numpy(),
     )
-
-
-def _heated(pixels: NDArray[np.uint8], heat: Tensor) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) as dim grey, with heat (H, W) in colour over it."""
-    share = heat.double().numpy()[..., None]
-    grey = pixels.mean(-1, keepdims=True) * 0.75
-    color = np.asarray(mpl.colormaps[_COLORS](0.25 + 0.7 * share[..., 0]))[..., :3] * 255
-    cover = 0.85 * np.sqrt(share)
-    return np.rint(grey * (1 - cover) + color * cover).astype(np.uint8)
 
 
 def _side_by_side(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -26,6 +26,15 @@ TITLES = {
     "mse": "Mean squared error",
     "psnr": "PSNR, dB",
     "auc": "AUC of frames",
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
+    "cider_d": "CIDEr-D",
+    "distinct": "Distinct captions",
+    "vocabulary": "Vocabulary used",
     "loss": "Loss",
     "majority": "Most frequent class, always",
     "mean": "Mean of training, always",
@@ -36,8 +45,20 @@ TITLES = {
     "per_frame_cnn": "CNN on single frames",
     "bag_of_words": "words without their order",
     "plain_cnn": "plain CNN of as many parameters",
+    "unordered_frames": "The same without the order of frames",
+    "constant": "Best single caption, always",
+    "nearest": "Copied from the nearest clip",
 }
-PLAIN_NUMBERS = {"mae", "rmse", "r2", "mse", "psnr", "loss"}  # not a share of one, so not shown as percent
+PLAIN_NUMBERS = {
+    "mae",
+    "rmse",
+    "r2",
+    "mse",
+    "psnr",
+    "loss",
+    "cider",
+    "cider_d",
+}  # not a share of one, so not shown as percent
 LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss"}
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from unreel.reports.captions import captions, counted
 from unreel.reports.confusion import confusion
 from unreel.reports.curves import curves
 from unreel.reports.data_summary import data_summary
 from unreel.reports.explanations import read_explanations
+from unreel.reports.gallery import gallery
 from unreel.reports.headline import headline
 from unreel.reports.per_class import per_class
 from unreel.reports.reconstructions import reconstructions
@@ -59,6 +61,8 @@ def write(run_folder: Path) -> Path:
             scatter=scatter(results),
             strips=strips(results),
             explanations=read_explanations(run_folder / EXPLANATIONS),
+            captions=captions(results),
+            gallery=gallery(results),
             timelines=timelines(results),
             tagged=tagged_words(results),
             reconstructions=reconstructions(results),
@@ -90,4 +94,5 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["zip"] = zip
+    made.filters["counted"] = counted
     return made

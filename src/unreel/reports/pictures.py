@@ -54,6 +54,7 @@ def pictures(
     end: float | None,
     frames: int = FRAMES,
     reading: Reading | None = None,
+    alone: int = HEIGHT,
 ) -> Pictures:
     """Frames of `file` at equal distances from `start` to `end`; of a scan as many slices from the midst of each plane;
     of a sound the spectrogram in between.
@@ -64,17 +65,19 @@ def pictures(
         start, end: seconds, None for the file's own start and end.
         frames: how many, about; fewer where the clip has fewer.
         reading: what readers must know besides; None for the settings by default.
+        alone: pixels that the only frame of a clip is high at most.
     """
     if root is None:
         return Pictures(missing="the configuration does not say where the data lies")
     try:
         if is_sound_name(file):
             spectrogram, (begin, _) = read_spectrogram(root / file, start, end, reading)
-            return Pictures((_address(spectrogram),), (begin,), (f"from {begin:.2f} s",), wide=True)
+            return Pictures((address(spectrogram),), (begin,), (f"from {begin:.2f} s",), wide=True)
         pixels, times, captions = read_pictures(root / file, start, end, frames, reading)
     except (UnreelError, OSError) as error:
         return Pictures(missing=getattr(error, "reason", str(error)))
-    return Pictures(tuple(map(_address, pixels)), times, captions)
+    height = alone if len(pixels) == 1 else HEIGHT
+    return Pictures(tuple(address(one, height) for one in pixels), times, captions)
 
 
 def read_pictures(
@@ -129,14 +132,15 @@ def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _address(pixels: NDArray[np.uint8]) -> str:
+def address(pixels: NDArray[np.uint8], height: int = HEIGHT) -> str:
+    """A `data:` address of a picture (H, W, 1 or 3), made smaller where it is higher than `height` pixels."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    small = image.height <= HEIGHT
+    small = image.height <= height
     if not small:
-        image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.LANCZOS)
+        image = image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # A tiny frame is kept exact; a photograph would be ten times larger as PNG.
-    if small and image.width <= HEIGHT:
+    if small and max(image.size) <= HEIGHT:
         image.save(buffer, "PNG", optimize=True)
         kind = "png"
     else:

@@ -12,12 +12,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from unreel.data import DataReport, Reading, SoundConfig, VolumeConfig
+from unreel.data import DataReport, PreprocessConfig, Reading, SamplingConfig, SoundConfig, VolumeConfig
 from unreel.errors import RunError
+
+T = TypeVar("T", SoundConfig, VolumeConfig, SamplingConfig, PreprocessConfig)
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,22 @@ class Results:
     @property
     def reading(self) -> Reading:
         """The settings of readers, those by default where the configuration does not say."""
-        data = self.config.get("data") or {}
-        return Reading(
-            sound=SoundConfig(**_known(SoundConfig, data.get("sound"))),
-            volume=VolumeConfig(**_known(VolumeConfig, data.get("volume"))),
-        )
+        return Reading(sound=self._settings(SoundConfig, "sound"), volume=self._settings(VolumeConfig, "volume"))
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """Which frames of a clip the model sees."""
+        return self._settings(SamplingConfig, "sampling")
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """What is done to every frame before the model sees it."""
+        return self._settings(PreprocessConfig, "preprocess")
+
+    def _settings(self, kind: type[T], name: str) -> T:
+        """What the configuration says below `data` of the settings that there are, the rest by default."""
+        said = (self.config.get("data") or {}).get(name) or {}
+        return kind(**{key.name: said[key.name] for key in fields(kind) if key.name in said})
 
 
 def read_results(folder: Path) -> Results:
@@ -112,11 +125,6 @@ def read_results(folder: Path) -> Results:
 def read_json(path: Path) -> Any:
     """Content of a JSON file, an empty dict where there is no file."""
     return _parse(_text(path) or "{}", path)
-
-
-def _known(kind: type[SoundConfig] | type[VolumeConfig], said: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a configuration says of the settings that there are."""
-    return {key.name: said[key.name] for key in fields(kind) if key.name in said} if said else {}
 
 
 def _text(path: Path) -> str:

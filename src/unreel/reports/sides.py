@@ -12,7 +12,7 @@ from unreel.reports.timelines import OF_FRAMES
 
 ORDER = ("train", "val", "test")
 MOST_CLASSES = 40
-_NUMBERS = ("regress", "trace", "sequence", "reconstruct", "caption")  # tasks whose outputs are no classes
+_NO_CLASSES = ("regress", "trace", "sequence", "reconstruct", "caption")  # tasks whose outputs are numbers or words
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def sides(results: Results) -> Sides | None:
         return None
     found = {row["split"] for row in rows}
     names = [side for side in ORDER if side in found] + sorted(found - set(ORDER))
-    classes = results.labels if results.task not in _NUMBERS and len(results.labels) <= MOST_CLASSES else ()
+    classes = results.labels if results.task not in _NO_CLASSES and len(results.labels) <= MOST_CLASSES else ()
     table = []
     for side in names:
         here = [row for row in rows if row["split"] == side]

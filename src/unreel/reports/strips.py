@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from unreel.reports.gallery import chosen
 from unreel.reports.pictures import Pictures, pictures
 from unreel.reports.results import Results
 from unreel.reports.timelines import OF_FRAMES
@@ -60,9 +61,9 @@ class Strips:
 
 
 def strips(results: Results) -> Strips | None:
-    """Errors and hits of the test side, None where none has a truth, or answers are of frames."""
+    """Errors and hits of the test side, None where none has a truth, or answers are of frames or are captions."""
     rows = [row for row in results.predictions if row.get("truth") is not None]
-    if results.task in (*OF_FRAMES, "sequence") or not rows:
+    if results.task in (*OF_FRAMES, "sequence", "caption") or not rows:
         return None
     errors, hits = _chosen(results.task, rows)
     if results.task == "regress":
@@ -79,7 +80,12 @@ def strips(results: Results) -> Strips | None:
 
 
 def worth_explaining(task: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A few rows of predictions with a truth, errors and hits in turn; none of tasks that do not speak of clips."""
+    """A few rows of predictions with a truth, errors and hits in turn; none of tasks that do not speak of clips.
+
+    Of captions the best, the worst and others by chance in turn.
+    """
+    if task == "caption":
+        return [row for several in zip_longest(*chosen(rows)) for row in several if row is not None][:SHOWN]
     if task not in ("classify", "multilabel", "regress"):
         return []
     errors, hits = _chosen(task, rows)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -95,8 +95,19 @@ class Labelled(Protocol):
         ...
 
 
-class Task(LightningModule, ABC):
-    """A model under training for one purpose.
+class Outputs(Protocol):
+    """What a task says of a batch: a tensor, or a value made of tensors."""
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        ...
+
+
+Said = TypeVar("Said", bound=Outputs)
+
+
+class Task(LightningModule, ABC, Generic[Said]):
+    """A model under training for one purpose. What it says of a batch is `Said`: of most tasks the model's outputs.
 
     Args:
         model: answers `(frames (N, T, *frame), lengths (N,)) -> (outputs, state)`; outputs are (N, K) where `readout`
@@ -111,6 +122,7 @@ class Task(LightningModule, ABC):
         monitor: the measure of validation that the best epoch is chosen by.
         mode: whether it is to be high or low.
         also: other measures that it may be chosen by, of the same mode.
+        remark: what is to be told after this epoch's validation, one line; empty where there is nothing.
         total_steps: optimiser steps of the whole training, over which the learning rate is scheduled. Lightning's own
             estimate would build the training loader before a checkpoint can tell it where to go on.
     """
@@ -135,6 +147,7 @@ class Task(LightningModule, ABC):
         self.labels = tuple(labels)
         self.optim = optim or OptimConfig()
         self.from_features = from_features
+        self.remark = ""
         self.total_steps = 1
         self.carried: Any = None
         """State of the model behind the chunk that was trained on last; None before a clip's first one."""
@@ -153,10 +166,10 @@ class Task(LightningModule, ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
-        """The mean loss over measured items, a scalar."""
+        """The mean loss over measured items, a scalar, of what `taught` gives."""
 
     @abstractmethod
-    def pairs(self, outputs: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    def pairs(self, outputs: Said, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Scores (M, K) and truth (M, ...) of the measured items: what the measures are computed from."""
 
     def owners(self, batch: ClipBatch) -> Tensor:
@@ -183,26 +196,42 @@ class Task(LightningModule, ABC):
         """
 
     @abstractmethod
-    def rows(self, outputs: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+    def rows(self, outputs: Said, batch: ClipBatch) -> list[dict[str, Any]]:
         """What is said of each clip, ready for JSON: one dict a clip, without file and time."""
 
     @abstractmethod
     def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
         """What is true of each clip in the form of `rows`, under the key "truth"."""
 
-    def forward(self, batch: ClipBatch | LongClip) -> Tensor:
-        """Outputs (N, K) or (N, T, K) of a batch; a long clip's frames are read chunk by chunk, and never all held.
+    def marks(self, scores: Tensor, truth: Tensor) -> Mapping[str, list[float]]:
+        """By name, a mark of each measured item for its row, which can be told only when all are known; of most none."""
+        del scores, truth
+        return {}
+
+    def caution(self, scores: Tensor, truth: Tensor) -> str:
+        """What a reader of the measures must be told beside them, one line; empty where there is nothing."""
+        del scores, truth
+        return ""
+
+    def forward(self, batch: ClipBatch | LongClip) -> Said:
+        """What is said of a batch, of most tasks outputs (N, K) or (N, T, K).
+
+        A long clip's frames are read chunk by chunk, and never all held.
 
         Raises:
             ReadError: a long clip's frames cannot be read.
         """
         if isinstance(batch, LongClip):
-            return self._through_time(batch)
+            return cast(Said, self._through_time(batch))
         if isinstance(self.model, SeesViews):
             return self.model(batch.frames, batch.lengths, views=batch.views)[0]
         run = self.model.decode if self.from_features else self.model
         outputs, _ = run(batch.frames, batch.lengths)  # type: ignore[operator]
         return outputs
+
+    def taught(self, batch: ClipBatch | LongClip | Chunk) -> Tensor:
+        """The outputs to learn from, which `loss` judges: of most tasks what is said anyway."""
+        return self._follow(batch) if isinstance(batch, Chunk) else cast(Tensor, self(batch))
 
     def training_step(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> Tensor | None:
         """Loss of one batch; None, and so no step, where it cannot be read."""
@@ -210,7 +239,7 @@ class Task(LightningModule, ABC):
             self.carried = None  # what follows does not follow on what was
             return None
         try:
-            outputs = self._follow(batch) if isinstance(batch, Chunk) else self(batch)
+            outputs = self.taught(batch)
         except ReadError:  # whoever reads the clip lists it
             return None
         clip = _all_but_frames(batch)

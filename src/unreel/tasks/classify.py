@@ -22,7 +22,7 @@ from unreel.tasks.labels import sorted_labels
 from unreel.tasks.measures import MacroMultilabelAUROC, collect, one_class_each
 
 
-class Classify(Task):
+class Classify(Task[Tensor]):
     """One class a clip: softmax over K classes, cross-entropy.
 
     Target `label` (): the index of the class.
@@ -82,7 +82,7 @@ class Classify(Task):
         return [{"truth": self.labels[index]} for index in batch.targets["label"].tolist()]
 
 
-class MultiLabel(Task):
+class MultiLabel(Task[Tensor]):
     """Any number of classes a clip: a sigmoid each, binary cross-entropy. A class is said when its score is ≥ 0.5.
 
     Target `labels` (K,): 1.0 where the class holds.

@@ -18,7 +18,7 @@ from unreel.tasks.labels import UNKNOWN, in_order, valid_frames
 from unreel.tasks.measures import collect
 
 
-class MultiTag(Task):
+class MultiTag(Task[Tensor]):
     """Any number of labels a frame: a sigmoid for each of K heads at each valid frame, binary cross-entropy.
 
     Labels come as segments (start, end, label) in seconds, end exclusive, that may overlap; a label of the whole clip

@@ -30,7 +30,7 @@ class Reconstructs(Protocol):
         ...
 
 
-class Reconstruct(Task):
+class Reconstruct(Task[Tensor]):
     """One number a frame, its mean squared reconstruction error, which training makes small.
 
     Labels are asked for by measures alone, and by the loss so that it leaves out frames that are known to be anomalous:

@@ -16,7 +16,7 @@ from unreel.tasks.base import Labelled, Task
 from unreel.tasks.measures import collect
 
 
-class Regress(Task):
+class Regress(Task[Tensor]):
     """K numbers a clip, squared error. Outputs are in units of the training targets' standard deviation.
 
     The labels of an example are its numbers. `mean` and `std` (K,) are part of the state dict: call `fit_scale` once

@@ -21,7 +21,7 @@ BACKGROUND = "background"
 """The label of frames in which nothing goes on: its runs are no segments."""
 
 
-class Tag(Task):
+class Tag(Task[Tensor]):
     """One class a frame: softmax over K classes at each valid frame, cross-entropy over frames of known class.
 
     Labels come as segments (start, end, label) in seconds, end exclusive, a later row winning over an earlier one;

@@ -181,9 +181,10 @@ class History(Callback):
         epoch = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds}
         self.rows.append(epoch | values)
         if trainer.is_global_zero:
+            names = dict.fromkeys(name for row in self.rows for name in row)  # some are logged in later epochs alone
             partial = self.path.with_name(f".{self.path.name}.partial")
             with partial.open("w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(self.rows[0]), extrasaction="ignore")
+                writer = csv.DictWriter(file, fieldnames=list(names))
                 writer.writeheader()
                 writer.writerows(self.rows)
             os.replace(partial, self.path)
@@ -281,6 +282,8 @@ class ProgressBar(Callback):
             values = "  ".join(f"{name} {float(logged[name]):.4f}" for name in shown)
             line = f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
             self.console.print(line, highlight=False, soft_wrap=True)
+            if remark := cast(str, pl_module.remark):
+                self.console.print(f"{self.name}  {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away, whatever ended the training."""

@@ -31,7 +31,7 @@ from unreel.devices import best_device, leads
 from unreel.errors import ConfigError
 from unreel.models import Model, TextRNN, summarize
 from unreel.runs import Run
-from unreel.tasks import MultiTag, Regress, Task
+from unreel.tasks import Caption, MultiTag, Regress, Task
 from unreel.training import estimate
 from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO
@@ -153,6 +153,8 @@ def build_task(run: Run, splits: Splits) -> Task:
         task.class_weights = positive_weights([task.encode(example, times)["labels"] for example, times in films])
     if isinstance(task, Regress):
         task.fit_scale(splits.train)
+    if isinstance(task, Caption):
+        task.fit_captions(splits.train)
     return task
 
 
