@@ -44,19 +44,19 @@ def word_strip(explanation: CaptionExplanation) -> bytes:
     first = int(whole and not several)  # a single picture has a cell of its own, before the words
     rows = max(1, math.ceil((len(explanation.words) + first) / COLUMNS))
     film = _film(frames) if frames is not None and several else None
-    above = 0.0 if film is None else _across() / film.shape[1] * film.shape[0] + _UNDER + _GAP
+    long, tall = (0.0, 0.0) if film is None else _size_of_film(film, len(_shown(len(explanation.times))))
+    above = 0.0 if film is None else tall + _UNDER + _GAP
     page = _TITLE + above + rows * (cell + _BETWEEN)
     figure = Figure(figsize=(_across() + 2 * _MARGIN, page))
     canvas = _Canvas(figure, page)
     _draw_title(canvas, explanation, several)
     top = _TITLE
     if film is not None and frames is not None:
-        _picture(canvas.axes(_MARGIN, top, _across(), above - _UNDER - _GAP), film)
+        _picture(canvas.axes(_MARGIN, top, long, tall), film)
         shown = _shown(len(frames))
         for place, frame in enumerate(shown):
-            canvas.text(
-                _MARGIN + (place + 0.5) * _across() / len(shown), top + above - 0.09, str(frame), 6.5, MUTED, "center"
-            )
+            middle = _MARGIN + (place + 0.5) * long / len(shown)
+            canvas.text(middle, top + tall + 0.12, str(frame), 6.5, MUTED, "center")
         top += above
     highest = _highest(explanation)
     for number in range(len(explanation.words) + first):
@@ -114,6 +114,12 @@ def _size(frames: NDArray[np.uint8]) -> tuple[float, float]:
     high, wide = frames.shape[1:3]
     scale = min(_CELL / wide, _TALLEST / high)
     return scale * high, scale * wide
+
+
+def _size_of_film(film: NDArray[np.uint8], count: int) -> tuple[float, float]:
+    """Width and height of so many frames side by side, none of them wider or higher than a tile; inches."""
+    scale = min(min(_across(), count * _CELL) / film.shape[1], _TALLEST / film.shape[0])
+    return scale * film.shape[1], scale * film.shape[0]
 
 
 def _shown(count: int) -> list[int]:
