@@ -1,12 +1,19 @@
 """How text becomes words, and words numbers: the rules as they are written down, and the vocabulary's file."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
+from unreel import ptb
 from unreel.errors import ConfigError, RunError
 from unreel.tokens import NAMES, PADDING, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 PLAIN = TextConfig()
 KIM = TextConfig(rule="kim")
+PTB = TextConfig(rule="ptb")
+GOLDEN = Path(__file__).parent / "tasks" / "captioning" / "goldens" / "tokens.json"  # words of Stanford's own program
 
 
 @pytest.mark.parametrize(
@@ -80,3 +87,32 @@ def test_an_empty_vocabulary_knows_nothing():
 def test_what_cannot_be_is_refused(fields, said):
     with pytest.raises(ConfigError, match=said):
         TextConfig(**fields)
+
+
+@pytest.mark.parametrize(("text", "words"), json.loads(GOLDEN.read_text(encoding="utf-8")))
+def test_ptb_words_are_those_of_java(text, words):
+    assert tokenise(text, PTB) == words
+
+
+def test_ptb_words_of_plain_captions_are_found_by_the_long_way_too(monkeypatch):
+    plain = [
+        "A dog runs",
+        "A dog , a cat.",
+        "Main St.",
+        "on Main St",
+        "You cannot run .",
+        "a",
+        "Plan B.",
+        "Two dogs, run",
+    ]
+    said = [ptb.words(text) for text in plain]
+    monkeypatch.setattr(ptb, "_PLAIN", re.compile("(?!)"))
+    assert said == [ptb.words(text) for text in plain]
+    assert said[2] == ["main", "st."]
+
+
+def test_what_ptb_decides_by_the_end_of_a_caption():
+    assert tokenise("vitamin C.", PTB) == ["vitamin", "c"]
+    assert tokenise("vitamin C. for", PTB) == ["vitamin", "c.", "for"]
+    assert tokenise("nai\u0308ve", PTB) == ["naïve"]
+    assert tokenise("It's", TextConfig(rule="ptb", lower=False)) == ["it", "'s"]

@@ -6,6 +6,8 @@ The rules, fixed so that a run reads a text the same for ever. Text is first put
                           full stops ("it's", "too-tepid", "3.5"); every other character but a space is a word
     words, rule kim       `clean_str` of Kim (2014), github.com/yoonkim/CNN_sentence: ASCII letters, digits and
                           ( ) , ! ? ' ` are kept, English endings split off ("it 's", "do n't")
+    words, rule ptb       the Penn Treebank's words without punctuation, on which published scores of captions are
+                          counted; `ptb.py` tells them
     characters            every character; a run of white space is one space
 
 A vocabulary is counted on the training side alone. What it does not hold is `UNKNOWN`, as is, in training already, what
@@ -29,6 +31,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unreel import ptb
 from unreel.errors import ConfigError, RunError
 
 PADDING, UNKNOWN = 0, 1
@@ -58,16 +61,16 @@ class TextConfig:
 
     Args:
         tokens: `words`, or `characters`.
-        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` for English. Words that a
-            file gives one by one (CoNLL) stay as they are.
-        lower: tokens in lower case.
+        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English. Words
+            that a file gives one by one (CoNLL) stay as they are.
+        lower: tokens in lower case; those of `ptb` always are.
         min_count: a token that the training side has fewer times is unknown.
         max_length: tokens of a text that are taken, from its beginning; None for all.
         encoding: of files, such as `latin-1`; one in which the end of a line is a byte of its own.
     """
 
     tokens: Literal["words", "characters"] = "words"
-    rule: Literal["unicode", "kim"] = "unicode"
+    rule: Literal["unicode", "kim", "ptb"] = "unicode"
     lower: bool = True
     min_count: int = 2
     max_length: int | None = None
@@ -91,6 +94,8 @@ def tokenise(text: str, config: TextConfig) -> list[str]:
     text = unicodedata.normalize("NFC", text)
     if config.tokens == "characters":
         found = list(" ".join(text.split()))
+    elif config.rule == "ptb":
+        found = ptb.words(text)
     elif config.rule == "kim":
         for pattern, replacement in _KIM:
             text = pattern.sub(replacement, text)
