@@ -200,6 +200,22 @@ def test_a_narrow_beam_is_the_plain_one_and_stopping_early_loses_nothing(beam, n
             assert written.scores[clip, row].item() == pytest.approx(score, abs=1e-12)
 
 
+@pytest.mark.parametrize("vocabulary", [1600, 1663])
+def test_of_a_large_vocabulary_the_likeliest_words_are_found_wherever_they_are(vocabulary):
+    likely = torch.rand(7, 1, vocabulary, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    likely[0, 0, vocabulary - 3 :] += 5  # all in the last piece, which may be a part of one
+    likely[1, 0, 64:67] += 5
+    likely[2, 0, [0, 63, 64, 127]] += 5
+    written = search(
+        lambda words, state: (likely.expand(-1, words.shape[1], -1), state, None),
+        torch.zeros(7, 1),
+        SearchConfig(beam=4, n_best=4, max_length=1),
+    )
+    log_probs, words = likely.log_softmax(-1)[:, 0].sort(descending=True)
+    assert written.words[..., 0].tolist() == words[:, :4].tolist()
+    torch.testing.assert_close(written.scores, log_probs[:, :4])
+
+
 def test_it_stops_when_nothing_better_can_come():
     model = Model(3, 5, end=8.0)
     model.write(beam=3, max_length=30)

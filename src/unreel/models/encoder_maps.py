@@ -8,6 +8,10 @@ Shape letters: V frames, C channels, H' W' places of the map, P = H'·W', D feat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +23,7 @@ class MapEncoder(Encoder):
     """A net from frames (V, *frame) to the features (V, P, D) of their places, row after row of the map.
 
     Args:
-        encoder: is cut behind its last map. One without maps gives one place, its features.
+        encoder: its net is cut behind its last map. One without maps gives one place, its features.
         frame_shape: (C, H, W), or (D,).
 
     Attributes:
@@ -34,8 +38,7 @@ class MapEncoder(Encoder):
         self.grid = (1, 1)
         if not self._last_map:
             return
-        self.last_map.register_forward_hook(_stop)
-        found = self._cut(frame_shape)
+        found = self._cut(torch.zeros(1, *frame_shape))
         self.features = found.shape[1]
         self.grid = (found.shape[2], found.shape[3])
         left = set(self.net.modules())
@@ -43,62 +46,79 @@ class MapEncoder(Encoder):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Give features (V, P, D) for frames (V, *frame)."""
-        try:
+        if not self._last_map:
             return super().forward(frames).unsqueeze(1)
-        except _ReachedError as reached:
-            return reached.map.flatten(2).transpose(1, 2)
+        return self._map_of(frames).flatten(2).transpose(1, 2)
 
-    def _cut(self, frame_shape: tuple[int, ...]) -> Tensor:
-        """Take away the parts that the map does not need, and give the map (1, D, H', W') of one frame.
+    def _map_of(self, frames: Tensor) -> Tensor:
+        """The map (V, D, H', W') of frames, as whoever watches the part that makes it leaves it."""
+        maps: list[Tensor] = []
+        ours = get_ident()
 
-        A part is not needed if it has parameters, does not run before the map, and the map depends on none of them.
+        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+            if get_ident() == ours:  # another thread may run the same net
+                maps.append(output)
+
+        handle = self.last_map.register_forward_hook(keep)
+        try:
+            super().forward(frames)
+        finally:
+            handle.remove()
+        return maps[0]
+
+    def _cut(self, frames: Tensor) -> Tensor:
+        """Put nothing in the place of parts that the map does not need, and give the map of frames.
+
+        A part is not needed if nothing of it runs before the map, and the map depends on none of its parameters.
         """
-        ran: set[nn.Module] = set()
-        handles = [
-            part.register_forward_pre_hook(lambda module, inputs: ran.add(module)) for part in self.net.modules()
-        ]
-        wanted = [(parameter, parameter.requires_grad) for parameter in self.net.parameters()]
-        training = {part: part.training for part in self.net.modules()}
-        with torch.enable_grad():
-            for parameter, _ in wanted:
+        training = [(part, part.training) for part in self.net.modules()]
+        trained = [(parameter, parameter.requires_grad) for parameter in self.net.parameters()]
+        with torch.enable_grad(), _told_of_parts(self.net, self.last_map) as before:
+            for parameter, _ in trained:
                 parameter.requires_grad_(True)
             self.net.eval()
-            found = self._run_to_map(torch.zeros(1, *frame_shape))
-            gradients = torch.autograd.grad(found.sum(), [parameter for parameter, _ in wanted], allow_unused=True)
-        for handle in handles:
-            handle.remove()
-        for part, mode in training.items():
+            found = self._map_of(frames)
+            gradients = torch.autograd.grad(found.sum(), [parameter for parameter, _ in trained], allow_unused=True)
+        for part, mode in training:
             part.training = mode
-        needed: set[nn.Parameter] = set()
-        for (parameter, requires), gradient in zip(wanted, gradients, strict=True):
-            parameter.requires_grad_(requires)
+        needed: set[object] = set(before)
+        for (parameter, mode), gradient in zip(trained, gradients, strict=True):
+            parameter.requires_grad_(mode)
             if gradient is not None:
                 needed.add(parameter)
-        for parent in list(self.net.modules()):
-            for name, part in list(parent.named_children()):
-                parameters = list(part.parameters())
-                if parameters and part not in ran and not needed.intersection(parameters):
-                    delattr(parent, name)
+        _empty(self.net, needed)
         return found.detach()
 
-    def _run_to_map(self, frames: Tensor) -> Tensor:
-        try:
-            self.net(frames)
-        except _ReachedError as reached:
-            return reached.map
-        raise ConfigError("the encoder's map is not computed on the way to its features; choose another CNN")
+
+@contextmanager
+def _told_of_parts(net: nn.Module, last: nn.Module) -> Iterator[set[nn.Module]]:
+    """The parts of a net that have begun to run before `last` is done."""
+    found: set[nn.Module] = set()
+    done = False
+
+    def begins(part: nn.Module, inputs: object) -> None:
+        if not done:
+            found.add(part)
+
+    def ends(part: nn.Module, inputs: object, output: object) -> None:
+        nonlocal done
+        done = True
+
+    handles = [part.register_forward_pre_hook(begins) for part in net.modules()]
+    handles.append(last.register_forward_hook(ends))
+    yield found
+    for handle in handles:
+        handle.remove()
 
 
-class _ReachedError(Exception):
-    """The net has made its last map: there is nothing more to run."""
-
-    def __init__(self, found: Tensor) -> None:
-        super().__init__("the last map is there")
-        self.map = found
-
-
-def _stop(module: nn.Module, inputs: object, output: Tensor) -> None:
-    raise _ReachedError(output)
+def _empty(parent: nn.Module, needed: set[object]) -> None:
+    """Put identities in the place of parts none of whose modules and parameters is needed."""
+    for name, part in list(parent.named_children()):
+        is_list = isinstance(part, nn.ModuleList | nn.ModuleDict)
+        if is_list or not needed.isdisjoint(part.modules()) or not needed.isdisjoint(part.parameters()):
+            _empty(part, needed)
+        else:
+            setattr(parent, name, nn.Identity())
 
 
 def build_map_encoder(config: EncoderConfig, frame_shape: tuple[int, ...]) -> MapEncoder:

@@ -48,9 +48,7 @@ class AdditiveAttention(nn.Module):
         """The half that no question changes, for all places at once: memory (N, A, D) to keys (N, A, K)."""
         return self.key(memory)
 
-    def forward(
-        self, query: Tensor, memory: Tensor, keys: Tensor, seen: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, memory: Tensor, keys: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Look.
 
         Args:

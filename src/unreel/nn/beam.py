@@ -24,6 +24,8 @@ from torch import Tensor
 
 from unreel.nn.rows import END, Next, State, Written, as_indices, first_tensor, log_softmax, reorder
 
+PIECE = 64
+
 
 class _Step(NamedTuple):
     """Rows after a step: (N, B) each. `rows` are those of the step before that they extend."""
@@ -103,7 +105,7 @@ def _extend(
     """
     rows, vocabulary = log_probs.shape[1:]
     likely = min(beam + 1, vocabulary)  # of each row: enough for `beam` words, should one of them be the end
-    top, words = log_probs.topk(likely, -1)
+    top, words = _largest(log_probs, likely)
     top, words = top.flatten(1), words.flatten(1)
     extended = sums.repeat_interleave(likely, 1) + top
     extended = extended.masked_fill(words == END, -torch.inf)
@@ -122,6 +124,23 @@ def _extend(
 
     after, chosen = extended.topk(min(beam, rows * (vocabulary - 1)), 1)
     return ended, _Step(chosen // likely, words.gather(1, chosen), top.gather(1, chosen)), after
+
+
+def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest of values (N, B, V) and their indices, (N, B, count): topk, several times faster where V is large.
+
+    The `count` largest lie in the `count` pieces of V with the largest maxima, and maxima are found at full speed.
+    """
+    pieces = values.shape[-1] // PIECE
+    if pieces < 4 * count:
+        return values.topk(count, -1)
+    whole = values[..., : pieces * PIECE].unflatten(-1, (pieces, PIECE))
+    chosen = whole.amax(-1).topk(count, -1).indices
+    within = torch.arange(PIECE, device=values.device)
+    rest = torch.arange(pieces * PIECE, values.shape[-1], device=values.device).expand(*values.shape[:2], -1)
+    indices = torch.cat(((chosen.unsqueeze(-1) * PIECE + within).flatten(2), rest), 2)
+    largest, places = values.gather(2, indices).topk(count, -1)
+    return largest, indices.gather(2, places)
 
 
 def _keep(kept: _Finished, ended: _Finished, done: Tensor) -> _Finished:

@@ -71,7 +71,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         for leaves, site in zip(self._leaves, self.sites.maps, strict=True):
-            self._handles.append(site.module.register_forward_hook(self._hook(leaves), prepend=True))
+            self._handles.append(site.module.register_forward_hook(self._hook(leaves)))
         if self.sites.pool is not None:
             self._handles.append(self.sites.pool.register_forward_pre_hook(self._keep_pooled))
         return self

@@ -24,8 +24,7 @@ from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked, widened
 from unreel.errors import ConfigError
 from unreel.nn import Memory, SearchConfig, SeesWords, Written, search
 from unreel.tasks.base import Labelled, OptimConfig, Task
-from unreel.tasks.captioning.cider import cider_d
-from unreel.tasks.captioning.measures import CaptionMeasures, best_constant, from_bytes, to_bytes
+from unreel.tasks.captioning.measures import CaptionMeasures, best_constant, cider_d, from_bytes, to_bytes
 from unreel.tasks.captioning.rewards import Rewards
 from unreel.tasks.captioning.teaching import END, advantages, inputs_of, reward_loss, with_own_words, word_loss
 from unreel.tasks.measures import collect

@@ -140,7 +140,9 @@ class FeatureCache:
         loader.close()
 
     def _name(self, taken: SamplingConfig) -> str:
-        digest = hashlib.blake2b(json.dumps([asdict(taken), self.model.feature_kind, self.model.feature_shape]).encode(), digest_size=16)
+        digest = hashlib.blake2b(
+            json.dumps([asdict(taken), self.model.feature_kind, self.model.feature_shape]).encode(), digest_size=16
+        )
         for part in (self.model.normalize, self.model.encoder):
             for name, tensor in part.state_dict().items():
                 digest.update(name.encode())
