@@ -65,8 +65,8 @@ def word_strip(explanation: CaptionExplanation) -> bytes:
         if column == 0:
             _name_rows(canvas, maps, head, height, several)
         if number < first and frames is not None:
-            place = head + _WORD + (len(maps) - 1) * (height + _GAP) if maps else head + _WORD
-            _picture(canvas.axes(left + (_CELL - width) / 2, place, width, height), frames[0])
+            canvas.text(left + _CELL / 2, head + 0.34, "seen", 7, MUTED, "center")
+            _picture(canvas.axes(left + (_CELL - width) / 2, head + _WORD, width, height), frames[0])
             continue
         _draw_word(canvas, explanation, number - first, frames, maps, (left, head, width, height), highest)
     return png(figure)
@@ -134,7 +134,7 @@ def _film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _draw_title(canvas: _Canvas, explanation: CaptionExplanation, several: bool) -> None:
-    total = f"log-probability {float(explanation.log_probs.sum()):.2f} of {len(explanation.words)} words"
+    total = f"log-probability {_signed(float(explanation.log_probs.sum()))} of {len(explanation.words)} words"
     canvas.text(_MARGIN, 0.2, total, 9, INK)
     attends = explanation.attention is not None
     key = (_CLIP_KEY if attends else _PLAIN_KEY) if several else _PICTURE_KEY
@@ -188,7 +188,7 @@ def _draw_word(
         _draw_frames(canvas.axes(left, top + 0.04, _CELL, _BARS), explanation, number, highest)
     elif lost is not None:
         fall = float(lost[0, number])
-        canvas.text(middle, top + 0.1, f"{-fall:+.2f}".replace("-", "−"), 7.5, BAD if fall > 0 else MUTED, "center")
+        canvas.text(middle, top + 0.1, _signed(-fall), 7.5, BAD if fall > 0 else MUTED, "center")
 
 
 def _draw_frames(axes: Axes, explanation: CaptionExplanation, number: int, highest: tuple[float, float]) -> None:
@@ -229,3 +229,7 @@ def _highest(explanation: CaptionExplanation) -> tuple[float, float]:
 def _picture(axes: Axes, pixels: NDArray[np.uint8]) -> None:
     axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), aspect="auto", interpolation="nearest")
     axes.set_axis_off()
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.2f}".replace("-", "−")
