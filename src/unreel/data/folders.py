@@ -6,8 +6,9 @@
     root/CLASS/case/IM0001 ...       so is one that is a scan: a DICOM series, or a part for each plane (`scans.py`)
     root/train|val|test/CLASS/...    outer folders that are all named like sides of a split are the split
 
-Files that hold many labelled images or volumes (`image_sets.py`), MRNet's exams (`layouts.py`), films with the labels
-of their frames beside them (`frame_labels.py`), and files of many texts (`texts.py`), are told apart first.
+Files that hold many labelled images or volumes (`image_sets.py`), MRNet's exams (`layouts.py`), published captions
+(`caption_sets.py`), films with the labels of their frames beside them (`frame_labels.py`), and files of many texts
+(`texts.py`), are told apart first.
 
 What this file is not: it opens no clip. Hidden files and those that operating systems leave behind are passed over;
 every other file of a class counts, so that one that cannot be read is found and listed later.
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unreel.data import layouts
+from unreel.data.caption_sets import captioned_file, captioned_folder
 from unreel.data.frame_labels import labelled_beside
 from unreel.data.image_sets import from_files, from_npz
 from unreel.data.manifest import SPLIT_NAMES, Example, Manifest, ManifestConfig, grouped_by_path
@@ -50,9 +52,10 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
     Args:
         path: a table of examples; or a folder that holds manifest.csv or manifest.jsonl; or an .npz, the original
             CIFAR-10 files or IDX files, with their labels (`image_sets.py`); or scans as MRNet lays them out
-            (`layouts.py`); or a folder of films with the labels of their frames beside them; or a file, or a folder of
-            files, of many texts (`texts.py`); or a folder or zip of class folders; or a folder of files whose names
-            tell their labels, by `config.pattern`. DICOM scans without a group are grouped by patient.
+            (`layouts.py`); or captions as they are published, or a folder with them and their pictures
+            (`caption_sets.py`); or a folder of films with the labels of their frames beside them; or a file, or a
+            folder of files, of many texts (`texts.py`); or a folder or zip of class folders; or a folder of files whose
+            names tell their labels, by `config.pattern`. DICOM scans without a group are grouped by patient.
         config: names of columns, and what stands in names of files.
 
     Raises:
@@ -79,6 +82,7 @@ def _found(path: Path, config: ManifestConfig) -> Manifest:
         told = (
             from_files(path)
             or layouts.mrnet(path, files, config)
+            or captioned_folder(path, files, config)
             or labelled_beside(path, files)
             or text_manifest(path, files)
         )
@@ -88,6 +92,8 @@ def _found(path: Path, config: ManifestConfig) -> Manifest:
         raise ManifestError(f"{path}: expected a manifest, a folder or a zip, nothing is there")
     elif path.suffix.lower() == ".npz":
         return grouped_by_path(from_npz(path), config.group_from)
+    elif (captioned := captioned_file(path, config)) is not None:
+        return grouped_by_path(captioned, config.group_from)
     elif is_conll(path):
         manifest = Manifest(path.parent, tuple(conll_examples(path.parent, path.name, None)))
         return grouped_by_path(manifest, config.group_from)
