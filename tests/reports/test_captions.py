@@ -27,7 +27,7 @@ def test_the_table_holds_every_measure_against_every_control(caption_run: Path) 
     assert shown == [
         ("BLEU-1", "55.2 %", "41.1 %", "46.2 %"),
         ("BLEU-4", "14.3 %", None, None),
-        ("CIDEr-D", "0.3144", "0.0523", "0.1234"),
+        ("CIDEr-D", "0.314", "0.052", "0.123"),
         ("Distinct captions", "60.0 %", None, None),
     ]
     assert len(found.plots) == 2
@@ -81,7 +81,7 @@ def test_the_gallery(caption_run: Path) -> None:
     assert [word.probability for word in film.words] == pytest.approx([np.exp(word["log_prob"]) for word in said])
     assert film.caption == results.predictions[40]["caption"]
     assert film.references == ("A dog runs 40 .", "the red cat <b> sleeps")
-    assert film.score == "CIDEr-D 9"
+    assert film.score == "CIDEr-D 9.00"
     for clip in (*best, *worst, *rest):
         gone = clip.file != "film.npy" and int(clip.file[:2]) % 3 == 2
         assert bool(clip.pictures.missing) == gone

@@ -132,11 +132,11 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> tuple[Markup, ...]:
 def _spread(scores: Sequence[float]) -> Markup:
     """CIDEr-D of single clips: many have none at all, however good the mean."""
     figure, axes = plot(height=2.5)
-    axes.hist(scores, bins=30, color=MODEL)
+    axes.hist(scores, bins=30, range=(0, max(0.1, *scores)), color=MODEL)
     mean = fmean(scores)
     axes.axvline(mean, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"mean {mean:.3g}",
+        f"mean {mean:.3f}",
         (mean, 1),
         xycoords=("data", "axes fraction"),
         xytext=(4, -9),

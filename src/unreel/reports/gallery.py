@@ -118,7 +118,7 @@ def _captioned(results: Results, row: Mapping[str, Any]) -> Captioned:
         picture, frame = _looked(frames, attended[number]) if frames is not None else ("", None)
         words.append(Written(str(word["word"]), math.exp(min(word.get("log_prob", 0.0), 0.0)), picture, frame))
     mark = cider_d_of(row)
-    score = "" if mark is None else f"CIDEr-D {mark:.3g}"
+    score = "" if mark is None else f"CIDEr-D {mark:.2f}"
     return Captioned(file, shown, tuple(words), score, tuple(row.get("truth") or ()))
 
 
