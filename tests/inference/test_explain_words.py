@@ -211,7 +211,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pixels[number % 8 if number % 2 else slice(None), slice(None) if number % 2 else number % 8] = 255
         Image.fromarray(pixels).save(folder / f"{number}.png")
         what = "row" if number % 2 else "column"
-        rows += [(f"{number}.png", f"A bright {what} ."), (f"{number}.png", f"there is a {what}")]
+        rows += [(f"{number}.png", f"A bright {what}"), (f"{number}.png", f"there is a {what}")]
     with (folder / "captions.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     config = tiny(folder / "captions.csv", epochs=1)
@@ -239,7 +239,7 @@ def test_the_report_explains_some_captions(run: Run) -> None:
 
 def test_a_caption_that_is_asked_for(run: Run) -> None:
     file = run.root / run.splits().test[0].path
-    [found] = explain(run, [file], target="A bright ROW.")
+    [found] = explain(run, [file], target="A bright ROW")
     assert isinstance(found, CaptionExplanation)
     assert found.words == ("a", "bright", "row")
     assert found.truth == {}
@@ -248,5 +248,5 @@ def test_a_caption_that_is_asked_for(run: Run) -> None:
     assert len(known.truth["truth"]) == 2
     with pytest.raises(ConfigError, match=r"caption of words that the run knows, 'bricht' is none.*mean bright"):
         explain(run, [file], target="a bricht row")
-    with pytest.raises(ConfigError, match=r"target must be a caption, got '\.\.\.'"):
-        explain(run, [file], target="...")
+    with pytest.raises(ConfigError, match="target must be a caption, got ' '"):
+        explain(run, [file], target=" ")
