@@ -289,16 +289,14 @@ def versions() -> dict[str, str]:
 
 
 def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest:
-    """The examples of `path`, by default those of the configuration, in the form that the task learns from."""
-    return in_form(config, load(config.data.path if path is None else path, config.data.manifest))
-
-
-def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
-    """A manifest as it was loaded, in the form that the task learns from.
+    """The examples of `path`, by default those of the configuration, in the form that the task learns from.
 
     Raises:
         ConfigError: no example is left of it.
+        ManifestError: see `data.load`.
     """
+    path = config.data.path if path is None else path
+    manifest = load(path, config.data.manifest, labelled=config.task != "reconstruct")
     manifest = arranged(config.task, manifest)
     if config.task == "trace":
         manifest = values_of_frames(manifest)
