@@ -36,9 +36,7 @@ def test_toy_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the limit is 0.000822" in capsys.readouterr().out
 
 
-def test_train_in_python(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "RESAMPLES", 20)
     load("train_in_python").main(tmp_path, clips=40, epochs=1)
     assert "accuracy" in capsys.readouterr().out
