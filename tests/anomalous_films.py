@@ -21,7 +21,7 @@ def film(generator: np.random.Generator, frames: int, anomaly: tuple[int, int] |
 
 
 def write_films(folder: Path, train: int = 8, test: int = 4, frames: int = 24, labels: bool = True) -> Path:
-    """Films and manifest.csv; with labels, the test side has them, and its films all but one have an anomaly."""
+    """Films and, with labels, manifest.csv: the test side has labels, and its films all but one have an anomaly."""
     generator = np.random.default_rng(0)
     folder.mkdir(parents=True)
     rows = []
@@ -30,16 +30,16 @@ def write_films(folder: Path, train: int = 8, test: int = 4, frames: int = 24, l
         begin = int(generator.integers(4, frames - 8))
         anomaly = (begin, begin + 5) if side == "test" and index else None
         np.save(folder / f"{index}.npy", film(generator, frames, anomaly))
-        if side == "test" and labels:
+        if side == "test":
             rows.append([f"{index}.npy", "", "", "normal", side])
             if anomaly:
                 rows.append([f"{index}.npy", *anomaly, "bar", side])
         else:
             rows.append([f"{index}.npy", "", "", "", side])
+    if not labels:
+        return folder
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["path", "start", "end", "label", "split"] if labels else ["path", "start", "end", "note", "split"]
-        )
+        writer.writerow(["path", "start", "end", "label", "split"])
         writer.writerows(rows)
     return folder

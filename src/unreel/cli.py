@@ -186,7 +186,7 @@ def predict(arguments: Sequence[str], console: Console) -> None:
         "--timelines",
         type=str | None,
         default=None,
-        help="labels of frames: draw each film as a PNG into this folder; beside --out by default",
+        help="labels, or errors, of frames: draw each film as a PNG into this folder; beside --out by default",
     )
     _add_search_flags(parser)
     values = parser.parse_args(arguments)
@@ -206,24 +206,30 @@ def predict(arguments: Sequence[str], console: Console) -> None:
                 films.setdefault(row["file"], []).append(row)
     if drawn:
         for name, rows in zip(_distinct_names(films), films.values(), strict=True):
-            (drawn / name).write_bytes(reports.timeline_png(rows, run.labels, Path(), run.reading))
+            (drawn / name).write_bytes(_timeline(run, rows))
     if broken:
         console.print(f"{broken} files could not be read: their rows have an error", style="yellow", highlight=False)
 
 
 def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path | None:
     """The folder of timelines, made now; None where none are drawn."""
-    if run.config.task not in reports.FRAME_TASKS:
+    drawn = (*reports.FRAME_TASKS, "reconstruct")
+    if run.config.task not in drawn:
         if asked:
-            raise ConfigError(
-                f"--timelines draws labels of frames ({', '.join(reports.FRAME_TASKS)}), this run has none"
-            )
+            raise ConfigError(f"--timelines draws what is said of frames ({', '.join(drawn)}), this run says nothing")
         return None
     beside = target.with_suffix(".timelines") if target and not run.is_text else None  # texts are short, and many
     folder = Path(asked) if asked else beside
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _timeline(run: Run, rows: Sequence[Mapping[str, object]]) -> bytes:
+    """One film, drawn from all of its rows."""
+    if run.config.task == "reconstruct":
+        return reports.errors_png(rows)
+    return reports.timeline_png(rows, run.labels, Path(), run.reading)
 
 
 def _distinct_names(files: Iterable[str]) -> list[str]:
@@ -246,9 +252,14 @@ def explain(arguments: Sequence[str], console: Console) -> None:
         "--target", type=str | None, default=None, help="the label to explain; else what the model says"
     )
     parser.add_argument("--method", type=inference.Method, default="hires_cam", help="how gradients weigh the maps")
+    parser.add_argument(
+        "--most", type=int | None, default=None, help="frames of the longest clip explained; by default 256 pictures"
+    )
     parser.add_argument("--out", type=str, required=True, help="the folder to write")
     values = parser.parse_args(arguments)
-    explained = inference.explain(Run.load(values.RUN), values.FILES, values.split, values.target, values.method)
+    explained = inference.explain(
+        Run.load(values.RUN), values.FILES, values.split, values.target, values.method, values.most
+    )
     page, broken = reports.write_explanations(explained, Path(values.out))
     if broken:
         console.print(f"{broken} clips could not be explained: their rows have an error", style="yellow")

@@ -315,16 +315,14 @@ def versions() -> dict[str, str]:
 
 
 def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest:
-    """The examples of `path`, by default those of the configuration, in the form that the task learns from."""
-    return in_form(config, load(config.data.path if path is None else path, config.data.manifest))
-
-
-def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
-    """A manifest as it was loaded, in the form that the task learns from.
+    """The examples of `path`, by default those of the configuration, in the form that the task learns from.
 
     Raises:
         ConfigError: its labels are captions and the task learns none, or the other way round; or no example is left.
+        ManifestError: see `data.load`.
     """
+    path = config.data.path if path is None else path
+    manifest = load(path, config.data.manifest, labelled=config.task != "reconstruct")
     if config.task == "caption" and not manifest.captions:
         raise ConfigError(
             f"{manifest.root}: the task caption needs captions, a column caption or captions; to take another column for "

@@ -19,17 +19,37 @@ def work(item: str) -> str:
         os._exit(3)
     if item == "hang":
         time.sleep(600)
+    while item == "spin":
+        pass
+    if item == "slow":  # little to compute, and much waiting for the machine
+        time.sleep(1.0)
     return item.upper()
+
+
+def compute(seconds: float) -> float:
+    begin = time.process_time()
+    while time.process_time() - begin < seconds:
+        pass
+    return seconds
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_has_a_result(workers: int) -> None:
-    items = ["a", "crash", "b", "exit", "hang", "c", "d", "crash"]
-    found = dict(isolated(work, items, workers, seconds=0.5))
+    items = ["a", "crash", "b", "exit", "hang", "c", "d", "crash", "spin"]
+    found = dict(isolated(work, items, workers, seconds=0.1))
     assert [found[number] for number in (0, 2, 5, 6)] == ["A", "B", "C", "D"]
     assert found[1] == found[7] == Lost("the process that read it ended, exit code -9")
     assert found[3] == Lost("the process that read it ended, exit code 3")
-    assert found[4] == Lost("took longer than 0.5 s")
+    assert found[4] == found[8] == Lost("took longer than 0.1 s")
+
+
+def test_waiting_for_the_machine_is_not_taking_long() -> None:
+    assert dict(isolated(work, ["slow", "a", "slow"], 1, seconds=0.3)) == {0: "SLOW", 1: "A", 2: "SLOW"}
+
+
+def test_what_was_computed_for_one_item_is_not_counted_for_the_next() -> None:
+    items = [0.3] * 4
+    assert list(dict(isolated(compute, items, 1, seconds=0.8)).values()) == items
 
 
 def test_no_items_no_results() -> None:

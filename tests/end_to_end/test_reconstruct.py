@@ -16,6 +16,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from unreel import experiment, inference
+from unreel.cli import main
 from unreel.config import RunConfig
 from unreel.data import AugmentConfig, SamplingConfig, SplitConfig
 from unreel.errors import ConfigError
@@ -72,6 +73,9 @@ def test_anomalies_are_found_without_having_been_learned(tmp_path: Path) -> None
     [row] = inference.predict(run, [films / "0.npy"])
     assert row.keys() == {"file", "start", "end", "times", "errors"}
     assert len(row["errors"]) == 24
+    assert main(["predict", str(run.folder), str(films / "0.npy"), "--timelines", str(tmp_path / "drawn")]) == 0
+    with Image.open(tmp_path / "drawn" / "0.npy.png") as drawn:
+        assert np.asarray(drawn.convert("L")).std() > 5
     pictures = sorted((run.folder / FOLDER).glob("*.png"))
     assert [path.name for path in pictures] == ["0.png", "1.png", "2.png", "3.png"]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
@@ -81,7 +85,7 @@ def test_anomalies_are_found_without_having_been_learned(tmp_path: Path) -> None
         assert np.asarray(picture).std() > 10
 
 
-def test_without_any_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_films_without_any_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     films = write_films(tmp_path / "films", labels=False)
     config = autoencoding(films, epochs=1)
     run = experiment.fit(config, tmp_path / "run", QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,10 @@ def test_what_cannot_be_explained_is_told_and_stops_nothing(
     monkeypatch.setattr(sys.modules["unreel.inference.explain"], "LONG_FRAMES", 3)
     _, long = explain(run, [tmp_path])
     assert isinstance(long, Broken)
-    assert long.reason == "4 frames are too many to explain at once, at most 3: cut a piece of it"
+    assert re.match(r"4 frames are more than the 3 that are held .* say --most 4", long.reason)
+    _, held = explain(run, [tmp_path], most=4)
+    assert isinstance(held, Explanation)
+    assert torch.equal(held.importance, fine.importance)
 
 
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:
@@ -88,6 +92,8 @@ def test_what_is_refused(run: Run, tmp_path: Path) -> None:
         explain(run, side="test", target="lift")
     with pytest.raises(ConfigError, match="a side is one of train, val, test, got 'tests' - did you mean test"):
         explain(run, side="tests")
+    with pytest.raises(ConfigError, match="at least 1 frame"):
+        explain(run, side="test", most=0)
     with pytest.raises(ConfigError, match="found none"):
         explain(run, [tmp_path])
 

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unreel.errors import ConfigError
+from unreel.data.readers import open_source
+from unreel.errors import ConfigError, ReadError
 from unreel.inference.predict import find_files
+
+from image_files import write_cifar_names, write_cifar_python, write_idx  # isort: skip
 
 
 def test_what_a_pattern_of_the_shell_names_is_kept_whatever_it_is(tmp_path: Path) -> None:
@@ -49,3 +52,20 @@ def test_a_file_of_many_images_or_volumes_is_one_path_each(tmp_path: Path) -> No
         assert find_files([tmp_path / f"{name}.npz"]) == [tmp_path / f"{name}.npz!x_test/{row}" for row in labels]
     np.savez(tmp_path / "clip.npz", frames=np.zeros((2, 8, 8), np.uint8))
     assert find_files([tmp_path / "clip.npz"]) == [tmp_path / "clip.npz"]
+    places = [tmp_path / f"{name}.npz!x_test/{row}" for name in ("images", "volumes") for row in labels]
+    assert find_files([tmp_path]) == [tmp_path / "clip.npz", *places]
+
+
+def test_the_original_files_of_image_sets_are_looked_into(tmp_path: Path) -> None:
+    images = np.zeros((2, 3, 32, 32), np.uint8)
+    write_cifar_python(tmp_path / "data_batch_1", images, [0, 1])
+    write_cifar_names(tmp_path / "batches.meta")
+    (tmp_path / "test_batch.bin").write_bytes(b"torn")
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", images[:, 0])
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(2, np.uint8))
+    found = [f"data_batch_1!{row}" for row in (0, 1)] + [f"t10k-images-idx3-ubyte!{row}" for row in (0, 1)]
+    assert find_files([tmp_path]) == [tmp_path / place for place in (*found, "test_batch.bin!0")]
+    assert find_files([tmp_path / "data_batch_1"]) == [tmp_path / place for place in found[:2]]
+    assert all(len(open_source(tmp_path / place)) == 1 for place in found)
+    with pytest.raises(ReadError, match="cut short"):
+        open_source(tmp_path / "test_batch.bin!0")

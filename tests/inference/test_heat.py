@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unreel.clip import ClipBatch
 from unreel.inference.heat import find_heat, over_frames, score_of, strongest
-from unreel.models import CNNRNN, CNNRNNConfig, EncoderConfig
+from unreel.models import CNNRNN, CRDNN, CNNRNNConfig, CRDNNConfig, EncoderConfig
 from unreel.nn import Site, Sites, TimeDistributed
 from unreel.ops import valid
 
@@ -115,6 +115,47 @@ def test_a_frozen_encoder_is_explained_as_well() -> None:
     plain = heat_of(Weighted(weight), batch)
     frozen = Weighted(weight).requires_grad_(False)
     torch.testing.assert_close(heat_of(frozen, batch).places, plain.places)
+
+
+class OfVectors(nn.Module):
+    """Output k is the sum over frames and features of weight (K, D) times the frame (N, T, D)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.seen = nn.Identity()
+
+    def __call__(self, batch: ClipBatch) -> Tensor:
+        return torch.einsum("ntd,kd->nk", self.seen(batch.frames), self.weight)
+
+
+def test_maps_that_are_not_packed_have_their_features_behind_clips_and_frames() -> None:
+    frames, weight = torch.randn(2, T, C), torch.randn(2, C)
+    model, lengths = OfVectors(weight), torch.tensor([5, 3])
+    sites = Sites((Site(model.seen, packed=False),))
+    found = find_heat(model, sites, batch_of(frames, lengths.tolist()), torch.tensor([1, 0]), "hires_cam")
+    added = valid.zero_padding((frames * weight[[1, 0]][:, None]).sum(2).relu(), lengths)
+    torch.testing.assert_close(found.places, added)
+    torch.testing.assert_close(found.importance, added / added.sum(1, keepdim=True))
+
+
+def test_attention_to_pooled_time_is_told_of_the_frames() -> None:
+    config = CRDNNConfig(channels=(4,), pools=(2,), time_pool=2, hidden_size=5, dense=(), pool="attention")
+    model = CRDNN(config, (6,), 2).eval()
+    found = find_heat(
+        lambda clips: model(clips.frames, clips.lengths)[0],
+        model.sites(),
+        batch_of(torch.randn(2, T, 6), [5, 3]),
+        torch.zeros(2, dtype=torch.int64),
+        "hires_cam",
+    )
+    assert found.attention is not None
+    weights = found.attention
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert not weights[1, 3:].any()
+    torch.testing.assert_close(weights[:, 0], weights[:, 1])  # pooled to one
+    torch.testing.assert_close(weights[0, 2], weights[0, 3])
+    assert len(weights[0].unique()) == 3
 
 
 class TwoViews(nn.Module):

@@ -58,12 +58,31 @@ def test_what_it_says_is_the_error_of_what_it_makes(bottleneck):
     assert float(model.variance) == pytest.approx((0.04 + 0.25 + 0.01) / 3)
 
 
-def test_pictures_are_made_chunk_by_chunk_as_at_once():
-    model = Autoencoder(AutoencoderConfig(channels=(4,), hidden=3), (3, 9, 13))
+@pytest.mark.parametrize("bottleneck", ["map", "vector"])
+def test_pictures_are_made_chunk_by_chunk_as_at_once(bottleneck):
+    model = Autoencoder(AutoencoderConfig(channels=(4,), bottleneck=bottleneck, hidden=3), (3, 9, 13))
     whole, _ = model.reconstruct(film())
     first, state = model.reconstruct(film()[:, :2])
     second, _ = model.reconstruct(film()[:, 2:], None, state)
     torch.testing.assert_close(torch.cat([first, second], 1), whole)
+
+
+def test_the_mean_error_of_a_clip_goes_on_from_chunk_to_chunk():
+    model = Autoencoder(AutoencoderConfig(channels=(4,), hidden=3), (3, 9, 13), readout="clip")
+    _, state = model(film()[:, :2])
+    torch.testing.assert_close(model(film()[:, 2:], None, state)[0], model(film())[0])
+
+
+@pytest.mark.parametrize("bottleneck", ["map", "vector"])
+def test_the_control_knows_nothing_of_other_frames(bottleneck):
+    config = AutoencoderConfig(channels=(4,), bottleneck=bottleneck, hidden=3, num_layers=2, bidirectional=True)
+    control = config.control()
+    assert (control.channels, control.bottleneck, control.hidden) == (config.channels, bottleneck, 3)
+    for one, seen in ((config, range(6)), (control, [2])):
+        frames = torch.randn(1, 6, 3, 9, 13, requires_grad=True)
+        errors, _ = Autoencoder(one, (3, 9, 13))(frames)
+        [slope] = torch.autograd.grad(errors[0, 2, 0], frames)
+        assert slope[0].flatten(1).any(1).nonzero()[:, 0].tolist() == list(seen)
 
 
 @pytest.mark.parametrize(("bottleneck", "recurrence"), [("map", "lstm"), ("vector", "gru"), ("map", "none")])
@@ -100,6 +119,11 @@ def test_copies_of_frames():
         wanted = (made - pixels).square().flatten(2).mean(2)
         wanted[1, 4:] = 0
         torch.testing.assert_close(errors[..., 0], wanted, rtol=1e-4, atol=1e-6)
+        _, ended = copies(frames, LENGTHS)
+        after, _ = copies(frames[:, :1], None, ended or None)
+        last = torch.stack([pixels[0, 5], pixels[1, 3]]) if previous else mean_pixels
+        wanted = (last - pixels[:, 0]).square().flatten(1).mean(1)
+        torch.testing.assert_close(after[:, 0, 0], wanted, rtol=1e-4, atol=1e-6)
         first, state = copies(frames[:, :3])
         second, _ = copies(frames[:, 3:], None, state or None)
         torch.testing.assert_close(torch.cat([first, second], 1), copies(frames)[0])

@@ -116,6 +116,56 @@ def test_stacked_in_both_directions_as_torch_has_it():
         torch.testing.assert_close(model(frames)[0], model.head(peer(frames)[0]), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_the_last_state_of_both_directions_is_that_of_the_last_layer():
+    model = SequenceRNN(SequenceRNNConfig(hidden_size=4, num_layers=2, bidirectional=True), (3,), 2)
+    frames = torch.randn(2, 5, 3)
+    out, _ = model.recurrence(frames)
+    last = torch.cat([out[:, -1, :4], out[:, 0, 4:]], 1)  # each direction where it ends
+    torch.testing.assert_close(model(frames)[0], model.head(last))
+
+
+@torch.no_grad()
+def test_a_decoder_begins_with_both_directions_of_each_layer():
+    config = SequenceRNNConfig(hidden_size=4, num_layers=2, bidirectional=True, output_length=3)
+    model = SequenceRNN(config, (3,), 2)
+    frames = torch.randn(2, 5, 3)
+    _, states = model.recurrence(frames)
+    state = tuple(
+        torch.stack([bridge(member[:, layer : layer + 2].flatten(1)) for layer in (0, 2)], 1)
+        for bridge, member in zip(model.decoder.bridges, states, strict=True)
+    )
+    answer, answers = torch.zeros(2, 2), []
+    for _ in range(3):
+        out, state = model.decoder.recurrence.step(answer, state)
+        answer = model.decoder.head(out)
+        answers.append(answer)
+    torch.testing.assert_close(model(frames)[0], torch.stack(answers, 1))
+
+
+@torch.no_grad()
+def test_the_control_is_a_perceptron_on_single_frames():
+    control = SequenceRNNConfig(hidden_size=4, num_layers=2, bidirectional=True, output_length=3).control()
+    model = SequenceRNN(control, (3,), 2)
+    model.normalize.set_([0.1, 0.2, 0.3], [1.0, 2.0, 0.5])
+    frames = torch.randn(2, 5, 3)
+    x = (frames - model.normalize.mean) / model.normalize.std
+    hidden = (x @ model.perceptron[0].weight.T + model.perceptron[0].bias).clamp(min=0)
+    for lengths, counts in ((None, (5, 5)), (torch.tensor([5, 2]), (5, 2))):
+        means = torch.stack([clip[:count].mean(0) for clip, count in zip(hidden, counts, strict=True)])
+        torch.testing.assert_close(model(frames, lengths)[0], model.head(means).unflatten(1, (3, 2)))
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@torch.no_grad()
+def test_frames_are_pooled_as_asked(pool):
+    model = SequenceRNN(SequenceRNNConfig(recurrence="gru", hidden_size=4, pool=pool), (3,), 2)
+    frames = torch.randn(2, 5, 3)
+    out, _ = model.recurrence(frames)
+    wanted = out.mean(1) if pool == "mean" else out.amax(1)
+    torch.testing.assert_close(model(frames)[0], model.head(wanted))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

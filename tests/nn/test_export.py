@@ -55,6 +55,16 @@ def test_one_program_serves_any_lengths(name):
         torch.testing.assert_close(program(x, lengths), layer(x, lengths))
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 3), (2, 2), (3, 1)])
+@torch.no_grad()
+def test_pooling_over_time_of_any_number_of_frames(kernel, stride):
+    layer = nn.TimeMaxPool(kernel, stride)
+    program = export(layer, (clips(2, 8, (3,)),), dynamic_shapes=({0: ANY, 1: ANY},)).module()
+    for t in range(1, 10):
+        x = clips(2, t, (3,))
+        torch.testing.assert_close(program(x)[0], layer(x)[0])
+
+
 @torch.no_grad()
 def test_one_program_serves_frames_of_any_size():
     layer, frame = build("conv_lstm")

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from unreel.reports.page import write
-from unreel.reports.reconstructions import FRAMES, chosen, picture, shown
+from unreel.reports.reconstructions import FRAMES, chosen, errors_png, picture, shown
 from unreel.reports.results import read_results
 from unreel.reports.traces import traces
 
@@ -55,6 +55,16 @@ def test_numbers_of_any_range_make_a_picture() -> None:
     pixels = np.asarray(Image.open(io.BytesIO(picture(frames, frames))))
     assert pixels[:72].min() == 0
     assert pixels[:72, :72].max() < 255
+
+
+def test_the_errors_of_a_film_are_drawn_from_all_of_its_windows() -> None:
+    whole = errors_png([row("$a$.mp4", [0.1, 0.5, 0.2, 0.3])])
+    first = row("$a$.mp4", [0.1, 0.5, 0.2])
+    rest = {**first, "times": [2, 3], "errors": [9.0, 0.3]}  # the frame at 2 stands in both
+    assert errors_png([first, rest]) == whole
+    assert errors_png([first]) != whole
+    with Image.open(io.BytesIO(whole)) as drawn:
+        assert drawn.format == "PNG"
 
 
 def run_folder(folder: Path, task: str, rows: list[dict[str, object]], labels: list[str]) -> Path:

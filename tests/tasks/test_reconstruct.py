@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from unreel.errors import ConfigError
 from unreel.tasks import Reconstruct
 
 from hand_made import Row, Same, Span, batch_of  # isort: skip
@@ -97,5 +98,12 @@ def test_rows() -> None:
 
 
 def test_there_is_no_constant_answer() -> None:
-    with pytest.raises(NotImplementedError):
-        task().constant([])
+    assert task().constant([]) is None
+
+
+def test_something_usual_must_be_there_to_learn_from() -> None:
+    usual, fight, half = Row(labels=("normal",)), Row(labels=("fight",)), Row(segments=(Span(0, 1, "fight"),))
+    for examples in ([usual, fight], [fight, half], [Row()], []):
+        assert Reconstruct.label_names(examples) == ("error",)
+    with pytest.raises(ConfigError, match=r"all of 2 are labelled as anomalies \(fight\)"):
+        Reconstruct.label_names([fight, fight])

@@ -46,7 +46,7 @@ _EXPECTED = (
 )
 
 
-def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
+def load(path: str | Path, config: ManifestConfig | None = None, labelled: bool = True) -> Manifest:
     """The manifest of whatever `path` is.
 
     Args:
@@ -57,18 +57,20 @@ def load(path: str | Path, config: ManifestConfig | None = None) -> Manifest:
             folder of files, of many texts (`texts.py`); or a folder or zip of class folders; or a folder of files whose
             names tell their labels, by `config.pattern`. DICOM scans without a group are grouped by patient.
         config: names of columns, and what stands in names of files.
+        labelled: whether clips need labels. If not, a folder of files alone is a folder of clips of which nothing is
+            said.
 
     Raises:
         ManifestError: nothing is there, or it cannot be understood as one of these.
         ConfigError: there are scans, and the extra that reads them is not installed.
     """
     config = config or ManifestConfig()
-    manifest = named(_found(Path(path), config), config.pattern)
+    manifest = named(_found(Path(path), config, labelled), config.pattern)
     check_installed(manifest.examples)
     return manifest if config.group_from is not None else grouped_by_patient(manifest)
 
 
-def _found(path: Path, config: ManifestConfig) -> Manifest:
+def _found(path: Path, config: ManifestConfig, labelled: bool) -> Manifest:
     """What `path` says by itself."""
     if path.is_dir():
         tables = [table for name in ("manifest.csv", "manifest.jsonl") if (table := path / name).is_file()]
@@ -86,6 +88,8 @@ def _found(path: Path, config: ManifestConfig) -> Manifest:
             or labelled_beside(path, files)
             or text_manifest(path, files)
         )
+        if told is None and not labelled and all(len(file.parts) == 1 for file in files):
+            told = _of_files(path, files)
         if told is not None:
             return grouped_by_path(told, config.group_from)
     elif not path.is_file():

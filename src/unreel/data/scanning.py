@@ -58,7 +58,7 @@ def scan(
         manifest: what to look at; a file that several examples share is opened once.
         workers: processes that open files, at least one.
         console: where progress is drawn; None draws none.
-        seconds: a file that takes longer is given up.
+        seconds: a file that takes longer, in time of computing, is given up; see `isolated.py`.
         reading: what readers must know besides the file.
     """
     paths = list(dict.fromkeys(example.path for example in manifest.examples))

@@ -13,13 +13,13 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from unreel.clip import widened
-from unreel.data import Example, ManifestConfig, frame_times, load
+from unreel.data import Example, ManifestConfig, frame_times
 from unreel.data.manifest import labels_of
 from unreel.devices import best_device
 from unreel.errors import ConfigError, ManifestError
 from unreel.inference.intervals import Interval, measure, wilson
 from unreel.inference.outputs import build_loader, described, outputs_of
-from unreel.runs import Run, in_form
+from unreel.runs import Run, load_manifest
 from unreel.tasks import Task
 
 
@@ -86,7 +86,10 @@ def evaluate(run: Run, data: str | Path | None = None, manifest: ManifestConfig 
     """
     if data is None:
         return evaluate_examples(run, run.splits().test, run.root)
-    loaded = in_form(run.config, load(data, manifest or run.config.data.manifest))
+    config = run.config
+    if manifest is not None:
+        config = replace(config, data=replace(config.data, manifest=manifest))
+    loaded = load_manifest(config, data)
     measured = evaluate_examples(run, loaded.examples, loaded.root)
     return replace(measured, left_out={**loaded.broken, **measured.left_out})
 
@@ -128,10 +131,15 @@ def evaluate_constant(run: Run, trained_on: Sequence[Example], measured: Evaluat
         run: names task and labels.
         trained_on: the training examples, from which the constant answer is learned.
         measured: an evaluation whose truth is taken over.
+
+    Raises:
+        ConfigError: the task knows no such answer.
     """
     task = run.trained_task()
     targets = [task.encode(example, _times(run, task, example)) for example in trained_on]
     constant = task.constant(targets)
+    if constant is None:
+        raise ConfigError(f"the task {run.config.task} has no answer that looks at no frame")
     if constant.dtype != torch.uint8:  # the bytes of a text
         constant = constant.float()
     scores = constant.expand(len(measured.truth), -1).contiguous()

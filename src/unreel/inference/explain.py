@@ -98,6 +98,7 @@ def explain(
     side: str | None = None,
     target: str | None = None,
     method: Method = "hires_cam",
+    most: int | None = None,
 ) -> Iterator[Explanation | CaptionExplanation | Broken]:
     """Explain clips one after another; one that cannot be read, or is too long, is Broken.
 
@@ -108,23 +109,25 @@ def explain(
         target: the label that is explained; by default the one that the model finds most likely, for regress the first
             number. Of a captioner the caption that is explained, by default the one that it writes.
         method: see `unreel.inference.heat.find_heat`.
+        most: frames of the longest clip that is explained, since all of them are held, with all that the model makes of
+            them. None for 256 pictures, or 4096 frames that are none.
 
     Raises:
         ConfigError: neither paths nor a side, or both; a label that the run does not know; a path that holds nothing
-            readable; a model that has no maps.
+            readable; a model that has no maps; `most` below 1.
     """
     if bool(paths) == bool(side):
         raise ConfigError("explain needs either files or one of the run's own sides: give FILES, or --split test")
     if side is None:
         examples, broken = find_examples(run, paths)
-        found = explain_examples(run, examples, Path(), target, method, labelled=False)
+        found = explain_examples(run, examples, Path(), target, method, labelled=False, most=most)
         return chain(found, (Broken(file, file, reason) for file, reason in broken.items()))
     if side not in SIDES:
         raise ConfigError(f"a side is one of {', '.join(SIDES)}, got {side!r}{nearest(side, SIDES)}")
     examples = getattr(run.splits(), side)
     if not examples:
         raise ConfigError(f"{run.folder}: the run has no clips on its {side} side; name files instead")
-    return explain_examples(run, examples, run.root, target, method)
+    return explain_examples(run, examples, run.root, target, method, most=most)
 
 
 def explain_examples(
@@ -135,11 +138,12 @@ def explain_examples(
     method: Method = "hires_cam",
     labelled: bool = True,
     with_patches: bool = True,
+    most: int | None = None,
 ) -> Iterator[Explanation | CaptionExplanation | Broken]:
     """`explain`, of examples whose paths are relative to `root`.
 
     Args:
-        run, target, method: see `explain`.
+        run, target, method, most: see `explain`.
         examples: which clips.
         root: where their paths start.
         labelled: their labels are known to be true.
@@ -152,10 +156,14 @@ def explain_examples(
         raise ConfigError(
             f"target must be a label of the run, {', '.join(run.labels)}; got {target!r}{nearest(target, run.labels)}"
         )
+    if most is None:
+        most = LONG_FRAMES * (1 if len(run.frame_shape) == 3 else SMALLER)
+    if most < 1:
+        raise ConfigError(f"expected at least 1 frame of a clip that is explained, got {most}")
     if not cast(Model, task.model).sites().maps:
         raise ConfigError(f"the model {run.config.model.name!r} has no maps to explain it by")
     dataset = build_loader(run, examples, root, task.encode if labelled else nothing).dataset
-    return _explained(run, root, task, dataset, _Asked(target, method, labelled, with_patches))
+    return _explained(run, root, task, dataset, _Asked(target, method, labelled, with_patches, most))
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,7 @@ class _Asked:
     method: Method
     labelled: bool
     with_patches: bool
+    most: int
 
 
 def _explained(
@@ -173,11 +182,13 @@ def _explained(
 ) -> Iterator[Explanation | CaptionExplanation | Broken]:
     device = best_device(run.config.training.accelerator)
     task.to(device).eval()
-    most = LONG_FRAMES * (1 if len(run.frame_shape) == 3 else SMALLER)
     for index, example in enumerate(dataset.examples):
         count = dataset.count(index)
-        if isinstance(count, int) and count > most:
-            reason = f"{count} frames are too many to explain at once, at most {most}: cut a piece of it"
+        if isinstance(count, int) and count > asked.most:
+            reason = (
+                f"{count} frames are more than the {asked.most} that are held at once: cut a piece of it, or, where "
+                f"there is memory for all of them, say --most {count}"
+            )
             yield Broken(example.key, example.path, reason)
             continue
         clip = dataset[0, index]

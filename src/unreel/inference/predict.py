@@ -17,6 +17,7 @@ from unreel.data.frame_labels import is_category, is_film_name
 from unreel.data.image_sets import from_npz
 from unreel.data.readers import is_readable_name, open_source
 from unreel.data.readers.dicom import is_dicom
+from unreel.data.readers.image_arrays import count_images, kind_of
 from unreel.data.readers.images import is_image_name
 from unreel.data.readers.tables import is_table_name
 from unreel.data.readers.text import text_place
@@ -29,7 +30,13 @@ from unreel.runs import Run
 
 
 def _is_clip(file: Path) -> bool:
-    return is_readable_name(file) or is_dicom(file)
+    return is_readable_name(file) or is_dicom(file) or _is_image_set(file)
+
+
+def _is_image_set(file: Path) -> bool:
+    """Whether a file is a batch of CIFAR-10, or IDX images rather than their labels, by its name."""
+    kind = kind_of(file)
+    return kind == "cifar" or (kind == "idx" and "-images" in file.name)
 
 
 def predict(run: Run, paths: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
@@ -174,6 +181,7 @@ def _inside(folder: Path, frame_folders: bool, readable: Callable[[Path], bool])
     tables = {file for file in tables if file.with_suffix("") in films or file.stem == "manifest"}
     files = [file for file in files if not is_category(file) and file not in tables]  # labels, beside the frames
     files = as_clips(files, is_dicom, len(folder.parts))
+    files = [member for file in files for member in _members(file) or [file]]
     if not frame_folders:
         return files
     mixed = {file.parent for file in files if not is_image_name(file.name)}
@@ -182,7 +190,12 @@ def _inside(folder: Path, frame_folders: bool, readable: Callable[[Path], bool])
 
 
 def _members(path: Path) -> list[Path]:
-    """The images or volumes of an .npz that holds many; none where it does not."""
+    """The images or volumes of a file that holds many; none where it does not."""
+    if _is_image_set(path):
+        try:
+            return [Path(f"{path}!{row}") for row in range(count_images(path))]
+        except ReadError:
+            return [Path(f"{path}!0")]  # its reader says what is wrong with it
     if path.suffix.lower() != ".npz":
         return []
     try:

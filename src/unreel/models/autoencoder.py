@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import Readout, Recurrence, State
+from unreel.models.cnn_rnn import Recurrence, State
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, ConvGRU2d, ConvLSTM2d, ConvRNN2d, Normalize, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 
@@ -124,8 +125,7 @@ class Autoencoder(nn.Module):
         self, config: AutoencoderConfig, frame_shape: tuple[int, ...], num_outputs: int = 1, readout: Readout = "frame"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
+        check_readout(readout, num_outputs)
         if num_outputs != 1:
             raise ConfigError(f"an autoencoder has one output, its error; got num_outputs {num_outputs}")
         if len(frame_shape) != 3:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from unreel.errors import ConfigError
 from unreel.models.encoders import Encoder, EncoderConfig, build_encoder, pretrained_statistics
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, FrameDifference, Normalize, PoolKind, Site, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 
 Input = Literal["frames", "difference", "both"]
 Recurrence = Literal["lstm", "gru", "rnn", "none"]
-Readout = Literal["clip", "frame"]
 # Every tensor in a state starts with N, so a stream can be cut out of a batch of them.
 State = tuple[tuple[Tensor, ...], ...]
 
@@ -122,10 +122,7 @@ class CNNRNN(nn.Module):
         self, config: CNNRNNConfig, frame_shape: tuple[int, ...], num_outputs: int, readout: Readout = "clip"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
-        if num_outputs < 1:
-            raise ConfigError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_readout(readout, num_outputs)
         self.config = config
         self.frame_shape = tuple(frame_shape)
         self.num_outputs = num_outputs

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import CNNRNNConfig, Readout, State
+from unreel.models.cnn_rnn import CNNRNNConfig, State
 from unreel.models.encoders import EncoderConfig
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import BlockNorm, ConvLSTM2d, HeldDropout, Normalize, Site, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 from unreel.ops.activations import activation
@@ -114,10 +115,7 @@ class ConvLSTMTagger(nn.Module):
         self, config: ConvLSTMTaggerConfig, frame_shape: tuple[int, ...], num_outputs: int, readout: Readout = "frame"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
-        if num_outputs < 1:
-            raise ConfigError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_readout(readout, num_outputs)
         if len(frame_shape) != 3:
             raise ConfigError(f"conv_lstm_tagger sees frames (C, H, W), got {tuple(frame_shape)}")
         self.config = config

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import Readout, State
+from unreel.models.cnn_rnn import State
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, Normalize, PoolKind, Site, Sites, TimeDistributed, TimePool
 from unreel.ops import valid
 from unreel.ops.activations import activation
@@ -137,10 +138,7 @@ class ImageRNN(nn.Module):
         self, config: ImageRNNConfig, frame_shape: tuple[int, ...], num_outputs: int, readout: Readout = "clip"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
-        if num_outputs < 1:
-            raise ConfigError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_readout(readout, num_outputs)
         if len(frame_shape) != 3 or min(frame_shape[1:]) < config.pool_size:
             raise ConfigError(
                 f"image_rnn sees frames (C, H, W) of at least {config.pool_size} pixels a side, "

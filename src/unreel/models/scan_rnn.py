@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig, Readout, Recurrence
+from unreel.models.cnn_rnn import CNNRNN, CNNRNNConfig, Recurrence
 from unreel.models.encoders import Encoder, EncoderConfig, build_encoder, pretrained_statistics
+from unreel.models.readout import Readout
 from unreel.nn import Normalize, PoolKind, SeesViews, Site, Sites, TimeDistributed, ViewEmbedding
 from unreel.ops import valid
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import Readout, Recurrence, State
+from unreel.models.cnn_rnn import Recurrence, State
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, Normalize, PoolKind, Site, Sites, TimePool
 from unreel.ops import valid
 
@@ -114,10 +115,7 @@ class SequenceRNN(nn.Module):
         self, config: SequenceRNNConfig, frame_shape: tuple[int, ...], num_outputs: int, readout: Readout = "clip"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
-        if num_outputs < 1:
-            raise ConfigError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_readout(readout, num_outputs)
         if len(frame_shape) != 1:
             raise ConfigError(f"the model rnn takes frames (D,), got {tuple(frame_shape)}; pictures go to cnn_rnn")
         if config.output_length is not None and readout == "frame":

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
-from unreel.models.cnn_rnn import Readout, Recurrence, State
+from unreel.models.cnn_rnn import Recurrence, State
+from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, PoolKind, Site, Sites, TimeConv1d, TimePool
 from unreel.ops import valid
 from unreel.tokens import PADDING, UNKNOWN
@@ -140,10 +141,7 @@ class TextRNN(nn.Module):
         self, config: TextRNNConfig, frame_shape: tuple[int, ...], num_outputs: int, readout: Readout = "clip"
     ) -> None:
         super().__init__()
-        if readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'clip' or 'frame', got {readout!r}")
-        if num_outputs < 1:
-            raise ConfigError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_readout(readout, num_outputs)
         if tuple(frame_shape) != ():
             raise ConfigError(f"text_rnn reads tokens, frames of shape (), got frames of shape {tuple(frame_shape)}")
         if config.vocabulary <= UNKNOWN:

@@ -274,16 +274,35 @@ class TimeMaxPool(nn.Module):
         if lengths is not None:
             seen = valid.mask(lengths, x.shape[1]).unsqueeze(2)
             flat = torch.where(seen, flat, flat.new_full((), -torch.inf))
-        # the last pool may hang over. max_pool1d, also with ceil_mode, would fix T in an exported program
-        steps = (_missing(x.shape[1], self.kernel_size) + self.stride - 1) // self.stride
-        behind = steps * self.stride + self.kernel_size - x.shape[1]
-        filled = functional.pad(flat.transpose(1, 2), (0, behind), value=-torch.inf)
-        out = filled.unfold(2, self.kernel_size, self.stride).max(-1).values.transpose(1, 2)
+        pool = self._pool_exported if torch.compiler.is_exporting() else self._pool
+        out = pool(flat.transpose(1, 2)).transpose(1, 2)
         out = out.reshape(out.shape[:2] + frame)
         if lengths is None:
             return out, None
         lengths = self.lengths_after(lengths)
         return valid.zero_padding(out, lengths), lengths
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(N, D, T) to (N, D, T'); the last window may hang over."""
+        t = x.shape[2]
+        steps = (_missing(t, self.kernel_size) + self.stride - 1) // self.stride
+        filled = functional.pad(x, (0, steps * self.stride + self.kernel_size - t), value=-torch.inf)
+        return filled.unfold(2, self.kernel_size, self.stride).max(-1).values
+
+    def _pool_exported(self, x: Tensor) -> Tensor:
+        """The same for any T: a window for each frame, and of these the ones that are wanted.
+
+        Were T' computed from T, the program would hold for the T only from which T' is more than one, since torch takes
+        a size of one for a constant; a number of places that are looked for may be any. max_pool1d, also with
+        ceil_mode, would fix T itself.
+        """
+        t = x.shape[2]
+        filled = functional.pad(x, (0, self.kernel_size - 1), value=-torch.inf)
+        frames = torch.arange(t, device=x.device)
+        wanted = (frames % self.stride == 0) & (frames < _missing(t, self.kernel_size) + self.stride)
+        places = wanted.nonzero()[:, 0]
+        torch._check(places.shape[0] >= 1)
+        return filled.unfold(2, self.kernel_size, 1).max(-1).values.index_select(2, places)
 
     def extra_repr(self) -> str:
         """The sizes, for print(model)."""

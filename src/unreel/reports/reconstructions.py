@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from unreel.reports.figures import BAD, GRID, INK, MODEL, MUTED, PAGE, panels, svg
+from unreel.reports.figures import BAD, GRID, INK, LIGHT, MODEL, MUTED, PAGE, panels, plain, png, svg
 from unreel.reports.results import Results
 
 FOLDER = "reconstructions"
@@ -100,25 +100,39 @@ def reconstructions(results: Results) -> list[Reconstruction]:
     return films
 
 
-def _curve(row: Mapping[str, Any]) -> Figure:
-    figure, [axes] = panels([1.5], _WIDTH, PAGE)
+def errors_png(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The errors of one film over time as a PNG file, from its row of `predict`, or one for each of several windows.
+
+    A frame that stands in two windows is taken from the first.
+    """
+    series = {name: np.concatenate([row[name] for row in rows]) for name in ("times", "errors")}
+    times, first = np.unique(series["times"], return_index=True)
+    figure = _curve({"times": times, "errors": series["errors"][first]}, LIGHT)
+    figure.suptitle(plain(str(rows[0].get("file", ""))), fontsize=9, color=LIGHT[INK], x=0.01, ha="left")
+    return png(figure)
+
+
+def _curve(row: Mapping[str, Any], colors: Mapping[str, str] = PAGE) -> Figure:
+    figure, [axes] = panels([1.5], _WIDTH, colors)
     times, errors = np.asarray(row["times"], dtype=float), np.asarray(row["errors"], dtype=float)
     ends = np.append(times[1:], times[-1] + (times[-1] - times[-2] if len(times) > 1 else 1.0))
     truth = row.get("truth") or [None] * len(times)
-    for kind, color, depth in ((1, BAD, 0.2), (None, GRID, 0.4)):
+    for kind, color, depth in ((1, colors[BAD], 0.2), (None, colors[GRID], 0.4)):
         holds = np.array([label == kind for label in truth])
         if kind is None and holds.all():
             continue  # nothing is known of any frame
         edges = np.flatnonzero(np.diff(np.concatenate([[False], holds, [False]]).astype(int))).reshape(-1, 2)
         for begin, stop in edges:
             axes.axvspan(float(times[begin]), float(ends[stop - 1]), color=color, alpha=depth, linewidth=0)
-    axes.step(np.append(times, ends[-1]), np.append(errors, errors[-1]), where="post", color=MODEL, linewidth=1.1)
+    axes.step(
+        np.append(times, ends[-1]), np.append(errors, errors[-1]), where="post", color=colors[MODEL], linewidth=1.1
+    )
     axes.set_ylim(0, 1.08 * max(float(errors.max()), 1e-12))
     axes.set_xlim(times[0], ends[-1])
     places = shown(row)
-    axes.plot((times[places] + ends[places]) / 2, errors[places], "o", markersize=3.2, color=INK)
-    axes.set_ylabel("error", color=MUTED)
-    axes.set_xlabel("s, or frames", color=MUTED)
+    axes.plot((times[places] + ends[places]) / 2, errors[places], "o", markersize=3.2, color=colors[INK])
+    axes.set_ylabel("error", color=colors[MUTED])
+    axes.set_xlabel("s, or frames", color=colors[MUTED])
     return figure
 
 

@@ -182,8 +182,11 @@ class Task(LightningModule, ABC, Generic[Said]):
         return torch.tensor([clip_number(key) for key in batch.keys], device=owners.device)[owners]
 
     @abstractmethod
-    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Scores (K,) of the best answer that looks at no frame, learned from training targets: a control."""
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor | None:
+        """Scores (K,) of the best answer that looks at no frame, learned from training targets: a control.
+
+        None where there can be none, since what is said is about frames that were seen.
+        """
 
     @abstractmethod
     def make_measures(self, sync: bool = True) -> MetricCollection:

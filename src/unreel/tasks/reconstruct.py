@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 from torchmetrics.utilities.data import dim_zero_cat
 
 from unreel.clip import ClipBatch
+from unreel.errors import ConfigError
 from unreel.tasks.base import Labelled, Task
 from unreel.tasks.labels import UNKNOWN, valid_frames
 from unreel.tasks.measures import collect
@@ -47,7 +48,18 @@ class Reconstruct(Task[Tensor]):
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
-        """`error`, whatever the labels are."""
+        """`error`, whatever the labels are.
+
+        Raises:
+            ConfigError: all of the clips are known to be anomalous from beginning to end, so that there is nothing to
+                learn. Folders of films that are not called after what is usual are taken for that.
+        """
+        if examples and all(map(_is_anomalous, examples)):
+            names = sorted({label for example in examples for label in example.labels})
+            raise ConfigError(
+                f"expected clips of what is usual, all of {len(examples)} are labelled as anomalies ("
+                f"{', '.join(names[:5])}): call what is usual {' or '.join(sorted(NORMAL_NAMES))}, or leave labels out"
+            )
         return ("error",)
 
     def encode(self, example: Labelled, times: Tensor) -> Mapping[str, Tensor]:
@@ -77,13 +89,8 @@ class Reconstruct(Task[Tensor]):
         """The clip of each valid frame."""
         return valid_frames(batch).nonzero()[:, 0]
 
-    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """There is none: an error is told of a frame that was seen.
-
-        Raises:
-            NotImplementedError: always; `models.FrameCopy` is the control.
-        """
-        raise NotImplementedError("a reconstruction is held against copies of frames, not against a constant")
+    def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> None:
+        """There is none: an error is told of a frame that was seen. `models.FrameCopy` is the control."""
 
     def make_measures(self, sync: bool = True) -> MetricCollection:
         """Mean error and PSNR of frames not known to be anomalous; AUC and average precision of the error."""
@@ -147,6 +154,11 @@ class ErrorMeasures(Metric):
             "auc": binary_auroc(ranks, truth) if both else nan,
             "ap": binary_average_precision(ranks, truth) if both else nan,
         }
+
+
+def _is_anomalous(example: Labelled) -> bool:
+    """Whether no frame of it can be learned from."""
+    return not example.segments and any(map(_is_anomaly, example.labels))
 
 
 def _is_anomaly(label: str) -> bool:

@@ -16,10 +16,7 @@ What this file is not: it never unpickles; an array of objects is an error.
 from __future__ import annotations
 
 import mmap
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,27 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unreel.data.readers.source import Closing, check_indices, one_line
+from unreel.data.readers.source import BROKEN, Closing, check_indices, one_line
 from unreel.errors import ReadError
 
-BROKEN = (
-    # what numpy, zipfile and zlib raise for bytes that are not what they claim
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    MemoryError,
-    ArithmeticError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 CHANNELS = (1, 3, 4)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from unreel.data.readers.geometry import Volume
 from unreel.data.readers.nifti import MEDICAL
-from unreel.data.readers.source import one_line
+from unreel.data.readers.source import BROKEN, one_line
 from unreel.errors import ConfigError, ReadError
 
 if TYPE_CHECKING:
@@ -50,21 +49,6 @@ _TAGS = (
     "PhotometricInterpretation",
     "RescaleSlope",
     "RescaleIntercept",
-)
-_BROKEN = (
-    # what pydicom and its decoders raise for bytes that are not what they claim
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    MemoryError,
-    ArithmeticError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
 )
 _UNEVEN = 0.1
 """Distances of slices may differ from their median by this share of it."""
@@ -166,7 +150,7 @@ def _header(path: Path, file: Path, tags: Sequence[str] = _TAGS) -> Dataset:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(tags))
             for tag in tags:
                 header.get(tag)  # values are understood when they are asked for
-    except (*_BROKEN, InvalidDicomError) as error:
+    except (*BROKEN, InvalidDicomError) as error:
         raise ReadError(path, f"expected a DICOM file {file.name}: {one_line(error)}") from error
     return header
 
@@ -268,7 +252,7 @@ def _pixels(path: Path, slice: _Slice, size: tuple[int, int]) -> NDArray[np.floa
             stored: Any = pydicom.dcmread(slice.file).pixel_array
         slope, intercept = slice.header.get("RescaleSlope"), slice.header.get("RescaleIntercept")
         pixels = stored.astype(np.float32) * float(1 if slope is None else slope) + float(intercept or 0)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ReadError(path, f"expected the pixels of {slice.file.name}: {one_line(error)}") from error
     if pixels.shape != size:
         raise ReadError(path, f"expected {size} pixels in {slice.file.name}, got {pixels.shape}")

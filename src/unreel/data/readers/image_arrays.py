@@ -30,16 +30,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unreel.data.readers import plain_pickle
-from unreel.data.readers.arrays import BROKEN, CHANNELS, channels_first
+from unreel.data.readers.arrays import CHANNELS, channels_first
 from unreel.data.readers.npz import OPEN_ARRAYS, array_of, row_of
-from unreel.data.readers.source import Closing, check_indices, one_line, stamp
+from unreel.data.readers.source import BROKEN, Closing, check_indices, one_line, stamp
 from unreel.errors import ReadError
 
 _IDX = re.compile(r".*[-.]idx\d-ubyte(\.gz)?")
 _CIFAR = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?")
 _RECORD = 1 + 3 * 32 * 32
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_BROKEN = (*BROKEN, EOFError, gzip.BadGzipFile, UnicodeError)
 
 
 class ArrayImage(Closing):
@@ -118,6 +117,15 @@ def image_of(file: str, inner: str) -> NDArray[Any]:
     return row_of(f"{file}!{inner}", number, lambda: _images(file, name))
 
 
+def count_images(file: str | Path) -> int:
+    """How many images an IDX file, or a batch of CIFAR-10, holds: their places are `file!0`, `file!1` ...
+
+    Raises:
+        ReadError: it cannot be read, or holds no images.
+    """
+    return len(_images(str(file), ""))
+
+
 def load_idx(path: Path) -> NDArray[Any]:
     """The array of an IDX file, gzipped where the name ends so.
 
@@ -135,7 +143,7 @@ def load_idx(path: Path) -> NDArray[Any]:
         if len(numbers) != int(np.prod(shape, dtype=np.float64)) * dtype.itemsize:
             raise ValueError(f"{len(numbers)} bytes of numbers where the header says {shape} of {dtype.itemsize}")
         return np.frombuffer(numbers, dtype).reshape(shape)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ReadError(path, f"expected an IDX file: {one_line(error)}") from error
 
 
@@ -157,7 +165,7 @@ def load_cifar(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape != (len(labels), _RECORD - 1):
             raise ValueError(f"data of {pixels.shape} and {pixels.dtype} for {len(labels)} labels")
         return pixels.reshape(-1, 3, 32, 32), labels
-    except _BROKEN as error:
+    except BROKEN as error:
         hint = "" if path.suffix else "; the binary version of the data set holds the same images"
         raise ReadError(path, f"expected a batch of CIFAR-10: {one_line(error)}{hint}") from error
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 import io
 import os
 import re
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,7 +25,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unreel.data.readers.source import MAX_PIXELS, Closing, check_indices, one_line
+from unreel.data.readers.source import BROKEN, MAX_PIXELS, Closing, check_indices, one_line
 from unreel.errors import ReadError
 from unreel.natural import natural_key
 
@@ -39,24 +37,7 @@ OPEN_ARCHIVES = 4
 MAX_BYTES = 2**30
 """A larger member of a zip is taken for a damaged or malicious one."""
 
-_BROKEN = (
-    # what Pillow, its plugins, zipfile and zlib raise for bytes that are not what they claim
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    ArithmeticError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
+_BROKEN = (*BROKEN, Image.DecompressionBombError)
 
 _ORIENTATION = 0x0112
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -7,9 +7,7 @@ What this file is not: it cuts no slices (`volumes.py`).
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unreel.data.readers.geometry import Volume
-from unreel.data.readers.source import one_line
+from unreel.data.readers.source import BROKEN, one_line
 from unreel.errors import ReadError
 
 MEDICAL = "needs {}: pip install 'unreel[medical]'"
@@ -26,22 +24,6 @@ MEDICAL = "needs {}: pip install 'unreel[medical]'"
 
 MAX_VOXELS = 2**31
 """A header of more voxels than this is taken for a damaged one."""
-
-_BROKEN = (
-    # what nibabel, zlib and numpy raise for bytes that are not what they claim
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    MemoryError,
-    ArithmeticError,
-    AttributeError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -57,7 +39,7 @@ def read_nifti(path: Path) -> Volume:
         from nibabel.wrapstruct import WrapStructError
     except ModuleNotFoundError as error:
         raise ReadError(path, f"NIfTI {MEDICAL.format('nibabel')}") from error
-    broken = (*_BROKEN, ImageFileError, HeaderDataError, WrapStructError)
+    broken = (*BROKEN, ImageFileError, HeaderDataError, WrapStructError)
 
     def attempt(read: Callable[[], Any]) -> Any:
         try:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unreel.data.readers.arrays import BROKEN
-from unreel.data.readers.source import one_line, stamp
+from unreel.data.readers.source import BROKEN, one_line, stamp
 from unreel.errors import ReadError
 
 OPEN_ARRAYS = 16

@@ -9,6 +9,10 @@ Shape letters: T frames, C channels, H W pixels, D features.
 from __future__ import annotations
 
 import errno
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
@@ -19,6 +23,27 @@ from torch import Tensor
 
 MAX_PIXELS = 2**28
 """Frames of more pixels than this are taken for a damaged header: they would fill the memory."""
+
+BROKEN = (
+    # what numpy, Pillow, pydicom, nibabel, zlib and the like raise for bytes that are not what they claim
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    MemoryError,
+    ArithmeticError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+"""What foreign decoders raise for a broken file. A reader adds what its own library has besides."""
 
 
 class Source(Protocol):
