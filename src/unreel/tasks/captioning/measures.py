@@ -2,7 +2,7 @@
 
 The protocol is that of coco-caption, the one published: words are those of the rule `ptb`, whatever words the model
 writes in; BLEU sums counts over the corpus; the others are means over clips; how rare a run of words is, CIDEr is told
-by the references of the measured clips themselves. So a CIDEr of one set of clips does not compare with that of another.
+by the references of the measured clips themselves, so that CIDErs of two sets of clips do not compare.
 
 What this file is not: each score is in the file of its name; what is rewarded in training is in `rewards.py`.
 
@@ -122,8 +122,8 @@ class CaptionMeasures(Metric):
     ) -> dict[str, Tensor]:
         """The measures over groups of clips that are drawn with replacement, (R,) each, without regard to `update`.
 
-        How rare a run of words is, is told once, by all clips: a draw takes it as given. In `distinct` and `vocabulary` a
-        clip counts once, however often it is drawn.
+        How rare a run of words is, is told once, by all clips: a draw takes it as given. In `distinct` and `vocabulary`
+        a clip counts once, however often it is drawn.
 
         Args:
             scores: (M, B) the caption written for each clip.
@@ -201,16 +201,15 @@ def _measure(written: Sequence[str], known: Sequence[Sequence[str]], groups: Int
     with np.errstate(invalid="ignore"):  # a draw may hold no clip that has references
         means = times @ of_clips / times.sum(1, keepdims=True)
         there = (times > 0).T
-        distinct = _found([[tuple(words)] for words in captions], there).sum(0) / there.sum(0)
-        asked = _found([[word for words in clip for word in words] for clip in references], there, numbers := Numbers())
+        distinct = _found([[words] for words in captions], there, Numbers()).sum(0) / there.sum(0)
+        numbers = Numbers()
+        asked = _found([[word for words in clip for word in words] for clip in references], there, numbers)
         used = _found(captions, there, numbers)[: len(asked)] & asked
         vocabulary = used.sum(0) / asked.sum(0)
     return dict(zip(NAMES, [*bleu(sums).T, *means.T, distinct, vocabulary], strict=True))
 
 
-def _found(
-    things: Sequence[Sequence[Hashable]], there: NDArray[np.bool_], numbers: Numbers | None = None
-) -> NDArray[np.bool_]:
+def _found(things: Sequence[Sequence[Hashable]], there: NDArray[np.bool_], numbers: Numbers) -> NDArray[np.bool_]:
     """Whether a thing is in some clip of a draw, (things, R): of what each clip holds, and which clips each draw has.
 
     Args:
@@ -218,7 +217,6 @@ def _found(
         there: (M, R).
         numbers: the rows of the things.
     """
-    numbers = Numbers() if numbers is None else numbers
     rows = numbers(things)
     clip = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     flat = np.array([number for row in rows for number in row], dtype=np.int64)
