@@ -30,6 +30,7 @@ from unreel.data import scan as scan
 from unreel.errors import UnreelError as UnreelError
 from unreel.experiment import fit as fit
 from unreel.experiment import resume as resume
+from unreel.inference import CaptionExplanation as CaptionExplanation
 from unreel.inference import Explanation as Explanation
 from unreel.inference import evaluate as evaluate
 from unreel.inference import explain as explain

@@ -7,6 +7,7 @@ are too much alike is judged when they are measured (`tasks.Caption.caution`). W
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from unreel.reports.figures import INK, MODEL, MUTED, OTHER, plot, svg
 from unreel.reports.measures import Measure, read_measures, title
 from unreel.reports.results import Results
+from unreel.tasks.captioning.measures import PROTOCOL
+from unreel.tokens import tokenise
 
 COMMON = 8
 
@@ -78,16 +81,16 @@ def written(results: Results) -> list[Mapping[str, Any]]:
 
 def sameness(rows: Sequence[Mapping[str, Any]]) -> Sameness:
     """Compare the captions of clips among themselves."""
-    said = Counter(_plain(row["caption"]) for row in rows)
-    references = Counter(_plain(row["truth"][0]) for row in rows if row.get("truth"))
-    of_references = {word for row in rows for text in row.get("truth") or () for word in _plain(text).split()}
+    said = Counter(tuple(words_of(row["caption"])) for row in rows)
+    references = {tuple(words_of(row["truth"][0])) for row in rows if row.get("truth")}
+    of_references = {word for row in rows for text in row.get("truth") or () for word in words_of(text)}
     return Sameness(
         clips=len(rows),
         written=len(said),
         references=len(references),
-        words=len({word for text in said for word in text.split()}),
+        words=len({word for words in said for word in words}),
         words_of_references=len(of_references),
-        common=tuple(said.most_common(COMMON)),
+        common=tuple((" ".join(words), times) for words, times in said.most_common(COMMON)),
     )
 
 
@@ -96,9 +99,15 @@ def counted(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _plain(text: str) -> str:
-    """Without case, full stop and double spaces, in which captions of one content may differ."""
-    return " ".join(text.lower().split()).removesuffix(".").rstrip()
+def words_of(text: str) -> list[str]:
+    """The words that measures count: two captions of the same words are one."""
+    return tokenise(text, PROTOCOL)
+
+
+def cider_d_of(row: Mapping[str, Any]) -> float | None:
+    """CIDEr-D of a clip; None where it has no reference."""
+    mark = row.get("cider_d")
+    return mark if mark is not None and math.isfinite(mark) else None
 
 
 def _beside_controls(
@@ -115,7 +124,7 @@ def _beside_controls(
 
 
 def _plots(rows: Sequence[Mapping[str, Any]]) -> tuple[Markup, ...]:
-    scores = [row["cider_d"] for row in rows if row.get("cider_d") is not None]
+    scores = [mark for row in rows if (mark := cider_d_of(row)) is not None]
     plots = [_spread(scores)] if scores else []
     return (*plots, _lengths(rows))
 
@@ -123,11 +132,11 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> tuple[Markup, ...]:
 def _spread(scores: Sequence[float]) -> Markup:
     """CIDEr-D of single clips: many have none at all, however good the mean."""
     figure, axes = plot(height=2.5)
-    axes.hist(scores, bins=30, color=MODEL)
+    axes.hist(scores, bins=30, range=(0, max(0.1, *scores)), color=MODEL)
     mean = fmean(scores)
     axes.axvline(mean, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"mean {mean:.3g}",
+        f"mean {mean:.3f}",
         (mean, 1),
         xycoords=("data", "axes fraction"),
         xytext=(4, -9),
@@ -144,8 +153,8 @@ def _spread(scores: Sequence[float]) -> Markup:
 
 def _lengths(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Words of a caption, as shares, since there are several references of a clip."""
-    said = [len(row["caption"].split()) for row in rows]
-    true = [len(text.split()) for row in rows for text in row.get("truth") or ()]
+    said = [len(words_of(row["caption"])) for row in rows]
+    true = [len(words_of(text)) for row in rows for text in row.get("truth") or ()]
     figure, axes = plot(height=2.5)
     edges = np.arange(min(said + true), max(said + true) + 2) - 0.5
     for lengths, color, label in ((true, OTHER, "references"), (said, MODEL, "written")):

@@ -132,7 +132,7 @@ def _verdict_of_words(rows: Sequence[Mapping[str, Any]]) -> str:
     for name, what in (("heat", "where its heat is highest"), ("attention", "that it looked at most")):
         lost = [word["covering"][name] for row in rows for word in row["words"] if name in word["covering"]]
         if lost:
-            there, anywhere = (median(one[where] for one in lost) for where in ("there", "anywhere"))
+            there, anywhere = (round(median(one[where] for one in lost), 3) + 0.0 for where in ("there", "anywhere"))
             more = sum(one["there"] > one["anywhere"] for one in lost) / len(lost)
             sentences.append(
                 f"Covering the place {what} costs a word {there:.3f} of its log-probability, a place by chance "

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unreel.clip import Clip
 from unreel.data import ClipDataset, Example
-from unreel.reports.captions import written
+from unreel.reports.captions import cider_d_of, written
 from unreel.reports.looks import find_grid, look_at
 from unreel.reports.pictures import Pictures, address, as_bytes, pictures
 from unreel.reports.results import Results
@@ -90,7 +90,7 @@ def chosen(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], 
     Of equally bad ones those of which the model is surest come first. Chance is in the names of files: the same clips
     are shown of every run.
     """
-    scored = sorted((row for row in rows if row.get("cider_d") is not None), key=_rank, reverse=True)
+    scored = sorted((row for row in rows if cider_d_of(row) is not None), key=_rank, reverse=True)
     count = min(SHOWN, len(scored) // 2)
     best, worst = scored[:count], scored[len(scored) - count :][::-1]
     shown = {id(row) for row in (*best, *worst)}
@@ -99,7 +99,7 @@ def chosen(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], 
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    return row["cider_d"], -(row.get("score") or 0.0)
+    return cider_d_of(row) or 0.0, -(row.get("score") or 0.0)
 
 
 def _chance(row: Mapping[str, Any]) -> bytes:
@@ -117,7 +117,8 @@ def _captioned(results: Results, row: Mapping[str, Any]) -> Captioned:
     for number, word in enumerate(said):
         picture, frame = _looked(frames, attended[number]) if frames is not None else ("", None)
         words.append(Written(str(word["word"]), math.exp(min(word.get("log_prob", 0.0), 0.0)), picture, frame))
-    score = f"CIDEr-D {row['cider_d']:.3g}" if row.get("cider_d") is not None else ""
+    mark = cider_d_of(row)
+    score = "" if mark is None else f"CIDEr-D {mark:.2f}"
     return Captioned(file, shown, tuple(words), score, tuple(row.get("truth") or ()))
 
 

@@ -114,6 +114,8 @@ def title(name: str) -> str:
 
 def show(name: str, value: float) -> str:
     """A number in the digits that suit its measure."""
+    if name in ("cider", "cider_d"):
+        return f"{value:.3f}"
     return f"{value:.4g}" if name in PLAIN_NUMBERS else f"{100 * value:.1f} %"
 
 

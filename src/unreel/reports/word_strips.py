@@ -44,19 +44,19 @@ def word_strip(explanation: CaptionExplanation) -> bytes:
     first = int(whole and not several)  # a single picture has a cell of its own, before the words
     rows = max(1, math.ceil((len(explanation.words) + first) / COLUMNS))
     film = _film(frames) if frames is not None and several else None
-    above = 0.0 if film is None else _across() / film.shape[1] * film.shape[0] + _UNDER + _GAP
+    long, tall = (0.0, 0.0) if film is None else _size_of_film(film, len(_shown(len(explanation.times))))
+    above = 0.0 if film is None else tall + _UNDER + _GAP
     page = _TITLE + above + rows * (cell + _BETWEEN)
     figure = Figure(figsize=(_across() + 2 * _MARGIN, page))
     canvas = _Canvas(figure, page)
     _draw_title(canvas, explanation, several)
     top = _TITLE
     if film is not None and frames is not None:
-        _picture(canvas.axes(_MARGIN, top, _across(), above - _UNDER - _GAP), film)
+        _picture(canvas.axes(_MARGIN, top, long, tall), film)
         shown = _shown(len(frames))
         for place, frame in enumerate(shown):
-            canvas.text(
-                _MARGIN + (place + 0.5) * _across() / len(shown), top + above - 0.09, str(frame), 6.5, MUTED, "center"
-            )
+            middle = _MARGIN + (place + 0.5) * long / len(shown)
+            canvas.text(middle, top + tall + 0.12, str(frame), 6.5, MUTED, "center")
         top += above
     highest = _highest(explanation)
     for number in range(len(explanation.words) + first):
@@ -65,8 +65,8 @@ def word_strip(explanation: CaptionExplanation) -> bytes:
         if column == 0:
             _name_rows(canvas, maps, head, height, several)
         if number < first and frames is not None:
-            place = head + _WORD + (len(maps) - 1) * (height + _GAP) if maps else head + _WORD
-            _picture(canvas.axes(left + (_CELL - width) / 2, place, width, height), frames[0])
+            canvas.text(left + _CELL / 2, head + 0.34, "seen", 7, MUTED, "center")
+            _picture(canvas.axes(left + (_CELL - width) / 2, head + _WORD, width, height), frames[0])
             continue
         _draw_word(canvas, explanation, number - first, frames, maps, (left, head, width, height), highest)
     return png(figure)
@@ -116,6 +116,12 @@ def _size(frames: NDArray[np.uint8]) -> tuple[float, float]:
     return scale * high, scale * wide
 
 
+def _size_of_film(film: NDArray[np.uint8], count: int) -> tuple[float, float]:
+    """Width and height of so many frames side by side, none of them wider or higher than a tile; inches."""
+    scale = min(min(_across(), count * _CELL) / film.shape[1], _TALLEST / film.shape[0])
+    return scale * film.shape[1], scale * film.shape[0]
+
+
 def _shown(count: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)).tolist()
 
@@ -128,7 +134,7 @@ def _film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _draw_title(canvas: _Canvas, explanation: CaptionExplanation, several: bool) -> None:
-    total = f"log-probability {float(explanation.log_probs.sum()):.2f} of {len(explanation.words)} words"
+    total = f"log-probability {_signed(float(explanation.log_probs.sum()))} of {len(explanation.words)} words"
     canvas.text(_MARGIN, 0.2, total, 9, INK)
     attends = explanation.attention is not None
     key = (_CLIP_KEY if attends else _PLAIN_KEY) if several else _PICTURE_KEY
@@ -182,7 +188,7 @@ def _draw_word(
         _draw_frames(canvas.axes(left, top + 0.04, _CELL, _BARS), explanation, number, highest)
     elif lost is not None:
         fall = float(lost[0, number])
-        canvas.text(middle, top + 0.1, f"{-fall:+.2f}".replace("-", "−"), 7.5, BAD if fall > 0 else MUTED, "center")
+        canvas.text(middle, top + 0.1, _signed(-fall), 7.5, BAD if fall > 0 else MUTED, "center")
 
 
 def _draw_frames(axes: Axes, explanation: CaptionExplanation, number: int, highest: tuple[float, float]) -> None:
@@ -223,3 +229,7 @@ def _highest(explanation: CaptionExplanation) -> tuple[float, float]:
 def _picture(axes: Axes, pixels: NDArray[np.uint8]) -> None:
     axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), aspect="auto", interpolation="nearest")
     axes.set_axis_off()
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.2f}".replace("-", "−")
