@@ -327,8 +327,8 @@ def in_form(config: RunConfig, manifest: Manifest) -> Manifest:
     """
     if config.task == "caption" and not manifest.captions:
         raise ConfigError(
-            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take them from another "
-            "column set data.manifest.caption_column"
+            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take them from "
+            "another column set data.manifest.caption_column"
         )
     if manifest.captions and config.task != "caption":
         raise ConfigError(
