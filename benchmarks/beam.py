@@ -1,6 +1,6 @@
 """Captions per second by beam search beside Hugging Face's `generate` and the loop of the tutorials, in one run.
 
-    python benchmarks/beam.py PEERS/bin/python [--rounds 5] [--contestants unreel,generate] [--batch 64] [--beam 5]
+    python benchmarks/beam.py PEERS/bin/python [--rounds 3] [--contestants unreel,generate] [--batch 64] [--beam 5]
         [--hidden 512] [--words 8000] [--length 20] [--threads 2] [--out benchmarks/results/DATE_beam.json]
 
 The network is that of Show and Tell: a vector of the picture, then the words, through an LSTM, and a linear layer to
@@ -86,7 +86,8 @@ def take_turns(workers: dict[str, Worker], rounds: int) -> dict[str, list[float]
         for name, worker in workers.items():
             time.sleep(REST)
             turns[name].append(statistics.median(worker.ask(do="time", call="write", seconds=TURN)["seconds"]))
-        print(f"  round {number + 1} of {rounds}", flush=True)
+        spent = ", ".join(f"{name} {seconds[-1]:.2f} s" for name, seconds in turns.items())
+        print(f"  round {number + 1} of {rounds}: {spent}", flush=True)
     return turns
 
 
@@ -99,7 +100,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--words", type=int, default=8000)
     parser.add_argument("--length", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds that one request may take")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{time.strftime('%Y-%m-%d')}_beam.json")

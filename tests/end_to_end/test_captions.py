@@ -70,10 +70,15 @@ def test_pictures_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[st
     table = write_pictures(tmp_path / "pictures", count=96)
     run = experiment.fit(captioning(table, epochs=6, form="attention"), tmp_path / "run", QUIET)
     assert run.labels[:2] == ("<pad>", "<unk>")
-    assert set(run.labels[2:]) == set("a the square at is red green blue left right".split())
+    assert set(run.labels[2:]) == {"a", "the", "square", "at", "is", "red", "green", "blue", "left", "right"}
     numbers = run.read_json("metrics.json")
     assert numbers["test"].keys() == {
-        *(f"bleu_{n}" for n in (1, 2, 3, 4)), "rouge_l", "cider", "cider_d", "distinct", "vocabulary"
+        *(f"bleu_{n}" for n in (1, 2, 3, 4)),
+        "rouge_l",
+        "cider",
+        "cider_d",
+        "distinct",
+        "vocabulary",
     }
     assert numbers["controls"].keys() == {"constant", "nearest"}
     mark = numbers["test"]["cider_d"]["value"]
@@ -107,7 +112,7 @@ def test_pictures_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[st
     several = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [len(row["captions"]) for row in several] == [3, 3]
     assert [row["caption"] for row in several] == [row["caption"] for row in rows[:2]]
-    sampled = "--caption.search.method sample --caption.search.n_best 2 --caption.search.temperature 5".split()
+    sampled = ["--caption.search.method", "sample", "--caption.search.n_best", "2", "--caption.search.temperature", "5"]
     main(["predict", str(run.folder), *files, *sampled])
     both = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     main(["predict", str(run.folder), files[1], *sampled])
@@ -143,7 +148,9 @@ def test_features_of_a_frozen_encoder_are_kept(tmp_path: Path) -> None:
     config = captioning(table, epochs=1, form="attention")
     frozen = EncoderConfig("test_resnet", frozen=True)
     data = replace(config.data, cache="none", preprocess=PreprocessConfig(size=(32, 32)))
-    run = experiment.fit(replace(config, model=replace(config.model, encoder=frozen), data=data), tmp_path / "run", QUIET)
+    run = experiment.fit(
+        replace(config, model=replace(config.model, encoder=frozen), data=data), tmp_path / "run", QUIET
+    )
     assert len([file for file in (run.folder / "cache" / "features").rglob("*") if file.is_file()]) >= 18
     assert run.read_json("metrics.json")["n_test"] == 6
 
@@ -199,7 +206,7 @@ class StopAfter(Callback):
 
 
 def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With own words among the true ones in the first epoch, and with drawn captions and their rewards in the second."""
+    """With own words among the true ones in the first epoch, with drawn captions and their rewards in the second."""
     table = write_pictures(tmp_path / "pictures", count=24)
     config = captioning(table, epochs=2, scheduled_sampling=0.9, self_critical=1)
     config = replace(config, model=replace(config.model, dropout=0.2))

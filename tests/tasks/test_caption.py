@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from unreel.clip import Clip, ClipBatch, LongClip, collate
 from unreel.errors import ConfigError
 from unreel.nn import SearchConfig, SeesWords
 from unreel.tasks import Caption, CaptionConfig
 from unreel.tasks.captioning.measures import cider_d
 from unreel.tokens import TextConfig
 
-from hand_made import Row, batch_of  # isort: skip
+from hand_made import Row  # isort: skip
 
 LABELS = ("<pad>", "<unk>", "a", "dog", "runs", "cat", "sits")
 PTB = TextConfig(rule="ptb")
@@ -70,8 +71,6 @@ def caption_task(text: TextConfig = PTB, **settings: object) -> Caption:
 
 
 def clips(task: Caption, rows: list[Row], lengths: list[int] | None = None):
-    from unreel.clip import Clip, collate
-
     lengths = lengths or [2] * len(rows)
     made = []
     for kind, (row, length) in enumerate(zip(rows, lengths, strict=True)):
@@ -89,7 +88,7 @@ def test_words_are_counted_and_rare_ones_are_none() -> None:
     assert names == ("<pad>", "<unk>", "dog", "runs", "a", "the")
     assert Caption.words_of(ROWS, TextConfig(rule="ptb", min_count=1, max_length=1)) == ("<pad>", "<unk>", "a", "the")
     assert "." in Caption.label_names([*ROWS, *ROWS])
-    with pytest.raises(ConfigError, match=r"none stands there 9 times; set data\.text\.min_count lower"):
+    with pytest.raises(ConfigError, match=r"none stands there 9 times; lower data\.text\.min_count"):
         Caption.words_of(ROWS, TextConfig(min_count=9))
 
 
@@ -146,7 +145,8 @@ def test_one_caption_for_all_is_told() -> None:
     truth = batch.targets["references"]
     said = truth[:1, 0].expand(3, -1)
     assert task.caution(said, truth) == (
-        "captions are almost all the same: 1 different of 3 clips, 3 times 'a dog'; of as many references 3 are different"
+        "captions are almost all the same: 1 different of 3 clips, 3 times 'a dog'; "
+        "of as many references 3 are different"
     )
     assert task.caution(said, truth[:1].expand(3, -1, -1)) == "", "where there is one thing to say"
 
@@ -179,11 +179,10 @@ def test_settings_are_checked() -> None:
     for wrong in ({"scheduled_sampling": 1.0}, {"scheduled_sampling": -0.1}, {"self_critical": -1}):
         with pytest.raises(ConfigError, match="must be at least 0"):
             CaptionConfig(**wrong)
-    with pytest.raises(ConfigError, match="whole clips"):
-        from unreel.clip import LongClip
 
-        whole = batch_of({}, 1)
-        long = LongClip(
-            type(whole)(torch.empty(1, 4, 0), whole.lengths, whole.times, whole.keys), 2, lambda index: torch.zeros(2, 1)
-        )
+
+def test_films_are_not_read_a_chunk_at_a_time() -> None:
+    whole = ClipBatch(torch.empty(1, 4, 0), torch.tensor([4]), torch.zeros(1, 4, dtype=torch.float64), ("a",))
+    long = LongClip(whole, 2, lambda index: torch.zeros(2, 1))
+    with pytest.raises(ConfigError, match="whole clips"):
         caption_task()(long)

@@ -191,7 +191,7 @@ def _check_columns(path: Path, found: Iterable[str], config: ManifestConfig) -> 
         raise missing("path" if config.text_column == ManifestConfig.text_column else config.text_column)
     label = next((column for column in (config.label_column, "labels") if column in found), None)
     captions = config.caption_column is not None
-    if captions:
+    if config.caption_column is not None:
         if config.caption_column not in found:
             raise missing(config.caption_column)
         label = config.caption_column

@@ -14,6 +14,7 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
+from unreel.data.caption_report import CaptionReport
 from unreel.errors import RunError
 
 ROWS = 30
@@ -67,6 +68,7 @@ class DataReport:
         identical: sets of files of the same content.
         near: pairs of files that look nearly the same.
         words: of texts, whose frames are their words; None where there are none.
+        captions: of clips whose labels are captions, and so no classes; None where they are not.
     """
 
     files: tuple[FileReport, ...]
@@ -75,6 +77,7 @@ class DataReport:
     identical: tuple[tuple[str, ...], ...] = ()
     near: tuple[tuple[str, str], ...] = ()
     words: WordReport | None = None
+    captions: CaptionReport | None = None
 
     @property
     def readable(self) -> tuple[FileReport, ...]:
@@ -106,6 +109,7 @@ class DataReport:
                 identical=tuple(tuple(alike) for alike in found["identical"]),
                 near=tuple((one, other) for one, other in found["near"]),
                 words=WordReport(**found["words"]) if found.get("words") else None,
+                captions=CaptionReport.from_dict(found["captions"]) if found.get("captions") else None,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"expected a data report in JSON, found something else: {error!r}: scan again") from None
@@ -113,6 +117,10 @@ class DataReport:
     def tables(self) -> list[Table]:
         """What a terminal shows: classes, measures, and lists of whatever is wrong."""
         tables = [self._classes(), self._measures()]
+        if self.captions is not None:
+            tables.append(self.captions.table())
+            if self.captions.short:
+                tables.append(_list("Captions of one word", ("file", "caption"), self.captions.short))
         if self.unreadable:
             tables.append(_list("Cannot be read", ("file", "reason"), list(self.unreadable.items())))
         if self.identical:
@@ -122,9 +130,11 @@ class DataReport:
         return tables
 
     def _classes(self) -> Table:
-        table = Table(
-            "label", title=f"{len(self.files)} files, {len(self.unreadable)} unreadable", title_justify="left"
-        )
+        title = f"{len(self.files)} files, {len(self.unreadable)} unreadable"
+        table = Table("label" if self.captions is None else "", title=title, title_justify="left")
+        if self.captions is not None:
+            table.add_row("labels are captions, no classes")
+            return table
         table.add_column("clips", justify="right")
         table.add_column("share", justify="right")
         table.add_column()

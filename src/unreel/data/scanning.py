@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from unreel.data.caption_report import CaptionReport
 from unreel.data.content import frame_hash, near_pairs, same_content
 from unreel.data.isolated import Lost, isolated
 from unreel.data.manifest import Example, Manifest, labels_of
@@ -76,7 +77,7 @@ def scan(
                 progress.advance(task)
     ordered = [seen[path] for path in paths]
     identical = _identical(manifest.root, paths)
-    classes = _classes(manifest.examples)
+    classes = {} if manifest.captions else _classes(manifest.examples)
     return DataReport(
         files=(
             *(one.file for one in ordered),
@@ -87,6 +88,7 @@ def scan(
         identical=identical,
         near=_near(ordered, identical),
         words=_words(ordered),
+        captions=CaptionReport.of(manifest, (reading or Reading()).text),
     )
 
 

@@ -2,8 +2,8 @@
 
 `PlainDecoder` knows of the clip only what its first state holds; all words that are given go through the scan over time
 at once. `AttentiveDecoder` looks at the clip again before each word, Xu et al. (2015, arXiv 1502.03044): its recurrence
-runs word by word, all else for all words at once. What this file is not: it sees no frame and no encoder, and searches for
-nothing.
+runs word by word, all else for all words at once. What this file is not: it sees no frame and no encoder, and it
+searches for nothing.
 
 Shape letters: N clips, R rows of each, L words of a row, V outputs, E features of a word, H of the recurrence, Y its
 layers, A places, D features of a place, K features in which attention compares.

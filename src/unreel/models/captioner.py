@@ -10,8 +10,8 @@ Three models are this one with another form:
 What this file is not: it knows no word, only indices of which 0 is begin and end, no loss and no file, and it does not
 search for the best sentence: it says what may come next.
 
-Shape letters: N clips, T frames, P places of a frame, A = T·P, D features, R B rows (captions) of each clip, L words of a
-row, V outputs: the words and the end; H features of the recurrence, Y its layers, K features that attention compares.
+Shape letters: N clips, T frames, P places of a frame, A = T·P, D features, R B rows (captions) of each clip, L words of
+a row, V outputs: the words and the end; H features of the recurrence, Y its layers, K features that attention compares.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Captioner(SeesWords):
             ConfigError: always.
         """
         raise ConfigError(
-            "a captioner cannot run as a stream of frames: what it writes is about the whole clip. Run it on whole clips"
+            "a captioner cannot run as a stream of frames: it writes about the whole clip. Run it on whole clips"
         )
 
     def encode(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:

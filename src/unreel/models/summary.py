@@ -37,4 +37,8 @@ def summarize(model: nn.Module, frame_shape: tuple[int, ...], T: int = 8) -> str
         verbose=0,
         **views,
     )
+    # what runs outside the part that holds it, as the keys of attention do, is counted twice there
+    parameters = [(one.numel(), one.requires_grad) for one in model.parameters()]
+    table.total_params = sum(count for count, _ in parameters)
+    table.trainable_params = sum(count for count, trained in parameters if trained)
     return str(table)

@@ -1,11 +1,12 @@
 """AdditiveAttention: where to look next, asked with a vector; the soft attention of neural translation and captions.
 
-Bahdanau et al. (2015, arXiv 1409.0473, appendix A.1.2), and the deterministic "soft" attention of Xu et al. (2015, arXiv
-1502.03044, equations 4 to 6 and 13): e_a = v·tanh(K·m_a + k + Q·q), weights = softmax(e), context = Σ weights_a·m_a.
+Bahdanau et al. (2015, arXiv 1409.0473, appendix A.1.2), and the deterministic "soft" attention of Xu et al. (2015,
+arXiv 1502.03044, equations 4 to 6 and 13): e_a = v·tanh(K·m_a + k + Q·q), weights = softmax(e), context =
+Σ weights_a·m_a.
 What this file is not: no recurrence, and no gate behind it.
 
-Several rows ask the same memory, such as the captions of one picture or the rows of a beam: the memory has no rows and is
-never copied for them.
+Several rows ask the same memory, such as the captions of one picture or the rows of a beam: the memory has no rows and
+is never copied for them.
 
 Shape letters: N clips, B rows that ask, A places (of all frames) to look at, D features of a place, Q features of a
 question, K features in which both are compared.

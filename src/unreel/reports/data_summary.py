@@ -71,7 +71,11 @@ def data_summary(results: Results) -> DataSummary | None:
     elif results.data is not None:
         whole = [("files", f"{len(report.files):,}"), ("frames", f"{sum(file.frames for file in files):,}")]
         facts = [*whole, ("in all", _duration(sum(file.seconds for file in files))), *facts]
+    captions = report.captions
+    if captions is not None:
+        facts += captions.facts()
     lists = (
+        _listing("Captions of one word", captions.short if captions is not None else ()),
         _listing("Could not be read and were left out", broken.items()),
         _listing("The same content", [(", ".join(alike),) for alike in report.identical]),
         _listing("Nearly the same pictures", report.near),
@@ -87,9 +91,10 @@ def data_summary(results: Results) -> DataSummary | None:
             ("frames a second", [file.fps for file in files if file.fps is not None], 2),
         ]
     )
+    spreads = [_spread(name, values, digits) for name, values, digits in measured if values]
     return DataSummary(
         facts=tuple((name, number.replace(",", " ")) for name, number in facts),
-        spreads=tuple(_spread(name, values, digits) for name, values, digits in measured if values),
+        spreads=(*spreads, *(captions.spreads() if captions is not None else ())),
         sizes=tuple((_size(size), count) for size, count in sizes),
         plots=tuple(_plots(report)),
         lists=tuple(listing for listing in lists if listing.rows),
@@ -124,6 +129,18 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
+def _words_plot(common: Sequence[tuple[str, int]]) -> Markup:
+    figure, axes = plot(height=0.8 + 0.26 * max(3, len(common)))
+    bars = axes.barh(range(len(common)), [count for _, count in common], height=0.66, color=MODEL)
+    axes.bar_label(bars, padding=4, color=INK)
+    axes.set_yticks(range(len(common)), [plain(_short(word)) for word, _ in common], color=INK)
+    axes.set_ylim(max(len(common), 3) - 0.5, -0.5)
+    axes.margins(x=0.14)
+    axes.grid(axis="y", visible=False)
+    axes.set_title("Most common words of the captions", loc="left")
+    return svg(figure, "Most common words of the captions")
+
+
 def _plots(report: DataReport) -> list[Markup]:
     plots = []
     if report.classes:
@@ -141,6 +158,8 @@ def _plots(report: DataReport) -> list[Markup]:
         cut = f", the {MOST_BARS} largest of {len(report.classes)}" if len(report.classes) > MOST_BARS else ""
         axes.set_title(f"Clips of each class{cut}", loc="left")
         plots.append(svg(figure, "Clips of each class"))
+    if report.captions is not None:
+        plots.append(_words_plot(report.captions.common))
     if report.readable:
         figure, axes = plot(height=2.4)
         axes.hist([file.seconds for file in report.readable], bins=24, color=MODEL)

@@ -26,7 +26,7 @@ from unreel.nn import Normalize
 
 @runtime_checkable
 class GivesFeatures(Protocol):
-    """A model with an encoder of frames of its own: whose task may be handed features, to `decode`, instead of frames."""
+    """A model with an encoder of frames, whose task may be handed features, for `decode`, instead of frames."""
 
     @property
     def normalize(self) -> Normalize:

@@ -60,6 +60,13 @@ def corpora() -> dict[str, Corpus]:
         "uneven": uneven,
         "edges": edges,
         "one_clip": several[:1],
+        "short": [
+            (
+                "a man runs on the beach",
+                ["two dogs", "a man runs on the wet beach", "a man runs near the water and jumps"],
+            ),
+            ("", ["", "a man runs"]),
+        ],
         "nothing": [("", ["a man runs"]), ("", ["two dogs sit"])],
     }
 

@@ -56,7 +56,9 @@ def test_padding_changes_no_loss() -> None:
     words = WORDS[:, :1]  # one without an end is as long as any can be
     logits = torch.randn(2, 1, 4, 6)
     wider = functional.pad(logits, (0, 0, 0, 3, 0, 2), value=7.0)
-    assert word_loss(wider, functional.pad(words, (0, 3, 0, 2))).item() == pytest.approx(word_loss(logits, words).item())
+    assert word_loss(wider, functional.pad(words, (0, 3, 0, 2))).item() == pytest.approx(
+        word_loss(logits, words).item()
+    )
 
 
 def test_own_words_among_the_true_ones() -> None:

@@ -44,7 +44,7 @@ def statistics(candidates: Sequence[Sequence[str]], references: Sequence[Sequenc
     for order, (ours, theirs) in enumerate(pairs):
         most = _most(theirs, owner)
         left, right = join((ours.caption, ours.run), (most.caption, most.run))
-        shared = np.minimum(ours.count[left], most.count[right])
+        shared = np.minimum(ours.often[left], most.often[right])
         found[:, 2 + ORDERS + order] = np.bincount(ours.caption[left], shared, len(candidates))
     return found
 
@@ -52,8 +52,8 @@ def statistics(candidates: Sequence[Sequence[str]], references: Sequence[Sequenc
 def _most(runs: Runs, owner: Ints) -> Runs:
     """How often a run stands in that reference of a clip which has most of it; `caption` is the clip."""
     clip = owner[runs.caption]
-    order = np.lexsort((runs.count, runs.run, clip))
-    clip, run, count = clip[order], runs.run[order], runs.count[order]
+    order = np.lexsort((runs.often, runs.run, clip))
+    clip, run, count = clip[order], runs.run[order], runs.often[order]
     last = np.ones(len(run), dtype=bool)
     last[:-1] = (run[1:] != run[:-1]) | (clip[1:] != clip[:-1])
     return Runs(clip[last], run[last], count[last])

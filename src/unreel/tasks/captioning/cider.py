@@ -59,7 +59,7 @@ class Frequencies(NamedTuple):
     def weigh(self, runs: Sequence[Runs]) -> list[Floats]:
         """The weight of each run, for each length: its count times its rarity."""
         return [
-            each.count * (np.log(self.documents) - np.log(self._clips(order, each.run)))
+            each.often * (np.log(self.documents) - np.log(self._clips(order, each.run)))
             for order, each in enumerate(runs)
         ]
 
@@ -127,8 +127,8 @@ def compare(
         mine, its = of_ours[left], of_theirs[right]
         plain += np.bincount(pair, mine * its, len(caption)) / norm
         clipped += np.bincount(pair, np.minimum(mine, its) * its, len(caption)) / norm
-    length = np.bincount(written[1].caption, written[1].count, len(clip))[caption]
-    length = length - np.bincount(given[1].caption, given[1].count, len(owner))[reference]
+    length = np.bincount(written[1].caption, written[1].often, len(clip))[caption]
+    length = length - np.bincount(given[1].caption, given[1].often, len(owner))[reference]
     clipped *= np.exp(-(length**2) / (2 * SIGMA**2))
     scale = 10 / ORDERS / often
     return Scores(np.bincount(caption, plain, len(clip)) * scale, np.bincount(caption, clipped, len(clip)) * scale)

@@ -29,12 +29,12 @@ class Runs(NamedTuple):
     Attributes:
         caption: (E,) which caption.
         run: (E,) uint64, the run's number.
-        count: (E,) how often.
+        often: (E,) how often.
     """
 
     caption: Ints
     run: NDArray[np.uint64]
-    count: Ints
+    often: Ints
 
 
 class Numbers:

@@ -1,0 +1,169 @@
+"""Films of moving digits with captions by a known grammar: can a model of clips tell what moves, where and how?
+
+    python benchmarks/captioned_films.py OUT [--clips 3000 400 600] [--frames 12] [--size 56] [--seed 0]
+
+OUT gets a folder for each side with films as arrays (T, 1, S, S), and manifest.csv (path, caption, split). One to three
+handwritten digits (the bundled ones of scikit-learn) each do something in a quarter of the picture:
+
+    caption = phrase, or phrase "and" phrase, or phrase "and" phrase "and" phrase, in the order of the places
+    phrase  = "a" digit "at the" place doing         a seven at the top left moves right
+    place   = "top left" | "top right" | "bottom left" | "bottom right"     at most one digit in each
+    doing   = "stands" | "moves left" | "moves right" | "moves up" | "moves down" | "grows" | "shrinks"
+
+So exactly one caption is right, and a model can be measured by the share of captions that are, word by word.
+
+**One frame does not tell.** What moves left visits the places of what moves right, in the other order; up and down, and
+to grow and to shrink, alike: the same frames, run backwards. `stands` is anywhere on such a way, and of any such size.
+
+**The test side is unseen.** No image of a digit stands on two sides. Which digit does what is held out too: the pairs
+of `HELD_OUT` occur on the test side alone, where each film has at least one of them; their digits and their doings are
+learned apart.
+
+Shape letters: T frames, S height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDES = ("train", "val", "test")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PLACES = ("top left", "top right", "bottom left", "bottom right")
+DOINGS = ("stands", "moves left", "moves right", "moves up", "moves down", "grows", "shrinks")
+HELD_OUT = tuple((d, a) for d in range(len(DIGITS)) for a in range(len(DOINGS)) if (d + 3 * a) % len(DOINGS) == 0)
+SHARES = (0.7, 0.1)  # of the images of each digit: train, val; the others are for test
+COUNTS = (0.3, 0.4, 0.3)  # share of films with one, two, three digits
+GLYPH, SMALL, LARGE = 0.3, 0.6, 1.4  # side of a digit as a share of S; sizes it has, as shares of that
+NOISE = 8.0  # standard deviation, of 255
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A digit: its number, the image of it, its place and what it does, as places in the lists above."""
+
+    digit: int
+    image: int
+    place: int
+    doing: int
+
+    @property
+    def phrase(self) -> str:
+        return f"a {DIGITS[self.digit]} at the {PLACES[self.place]} {DOINGS[self.doing]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, nargs=3, default=(3000, 400, 600), help="on each side: train, val, test")
+    parser.add_argument("--frames", type=int, default=12, help="T")
+    parser.add_argument("--size", type=int, default=56, help="S, even")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    write_films(options.out, options.clips, options.frames, options.size, options.seed)
+
+
+def write_films(out: Path, clips: Sequence[int], frames: int, size: int, seed: int) -> None:
+    """Write as many films to each side as `clips` says, and the manifest last."""
+    from sklearn.datasets import load_digits
+
+    pixels, kinds = load_digits(return_X_y=True)
+    glyphs = (pixels.reshape(-1, 8, 8) / 16).astype(np.float32)
+    images = divide(kinds, np.random.default_rng([seed, len(SIDES)]))
+    rows = []
+    for number, side in enumerate(SIDES):
+        (out / side).mkdir(parents=True, exist_ok=True)
+        for clip in range(clips[number]):
+            rng = np.random.default_rng([seed, number, clip])
+            actors = cast(images[side], side == "test", rng)
+            path = f"{side}/{clip:05d}.npy"
+            np.save(out / path, draw(actors, glyphs, frames, size, rng))
+            rows.append((path, caption(actors), side))
+    with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "caption", "split"), *rows])
+
+
+def divide(kinds: NDArray[np.int64], rng: np.random.Generator) -> dict[str, dict[int, list[int]]]:
+    """Images of each digit by side."""
+    images: dict[str, dict[int, list[int]]] = {side: {} for side in SIDES}
+    for digit in range(len(DIGITS)):
+        there = rng.permutation(np.flatnonzero(kinds == digit))
+        cuts = (len(there) * np.cumsum(SHARES)).astype(int)
+        for side, part in zip(SIDES, np.split(there, cuts), strict=True):
+            images[side][digit] = part.tolist()
+    return images
+
+
+def cast(images: Mapping[int, Sequence[int]], unseen: bool, rng: np.random.Generator) -> tuple[Actor, ...]:
+    """One to three digits, in the order of their places; a held-out pair is among them if and only if unseen."""
+    count = int(rng.choice(len(COUNTS), p=COUNTS)) + 1
+    places = sorted(rng.permutation(len(PLACES))[:count].tolist())
+    first = int(rng.integers(count)) if unseen else -1  # this one is held out for sure
+    actors = []
+    for number, place in enumerate(places):
+        digit, doing = next(pair for pair in pairs(rng) if _fits(pair, number == first, unseen))
+        actors.append(Actor(digit, int(rng.choice(images[digit])), place, doing))
+    return tuple(actors)
+
+
+def pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """A digit and a doing, drawn without end."""
+    while True:
+        yield int(rng.integers(len(DIGITS))), int(rng.integers(len(DOINGS)))
+
+
+def _fits(pair: tuple[int, int], must: bool, may: bool) -> bool:
+    return pair in HELD_OUT if must else may or pair not in HELD_OUT
+
+
+def caption(actors: Sequence[Actor]) -> str:
+    """The one caption that is right."""
+    return " and ".join(actor.phrase for actor in actors)
+
+
+def draw(
+    actors: Sequence[Actor], glyphs: Floats, frames: int, size: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A film (T, 1, S, S)."""
+    paper, ink = rng.uniform(0, 40), rng.uniform(140, 240)
+    shown = np.zeros((frames, size, size), dtype=np.float32)
+    half = size // 2
+    for actor in actors:
+        top, left = half * (actor.place // 2), half * (actor.place % 2)
+        shown[:, top : top + half, left : left + half] = perform(actor.doing, glyphs[actor.image], frames, half, rng)
+    noise = rng.normal(0, NOISE, shown.shape)
+    return np.rint((paper + (ink - paper) * shown + noise).clip(0, 255)).astype(np.uint8)[:, None]
+
+
+def perform(doing: int, glyph: Floats, frames: int, half: int, rng: np.random.Generator) -> Floats:
+    """Ink (T, S/2, S/2) of a digit in its quarter."""
+    way = np.linspace(0, 1, frames)
+    what = DOINGS[doing]
+    row, column, scale = (np.full(frames, share) for share in rng.random(3))
+    if what in ("moves left", "moves right"):
+        column = way[::-1] if what == "moves left" else way
+    elif what in ("moves up", "moves down"):
+        row = way[::-1] if what == "moves up" else way
+    elif what in ("grows", "shrinks"):
+        scale = way[::-1] if what == "shrinks" else way
+    sides = np.rint(2 * half * GLYPH * (SMALL + (LARGE - SMALL) * scale)).astype(int)
+    ink = np.zeros((frames, half, half), dtype=np.float32)
+    whole = Image.fromarray(glyph)
+    for frame, side in enumerate(sides.tolist()):
+        top, left = (round((half - side) * share[frame]) for share in (row, column))
+        drawn = np.asarray(whole.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)
+        ink[frame, top : top + side, left : left + side] = drawn
+    return ink
+
+
+if __name__ == "__main__":
+    main()
