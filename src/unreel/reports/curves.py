@@ -32,9 +32,7 @@ def curves(results: Results) -> list[Markup]:
         both = [constant, watched] if constant in columns else [watched]
         plots.append(_curve(results, f"{title(name)} on validation", both, best, percent=name not in PLAIN_NUMBERS))
     if "val_distinct" in columns:
-        plots.append(
-            _curve(results, "Distinct captions on validation", ["val_distinct"], best, True, least=0.0)
-        )
+        plots.append(_curve(results, "Distinct captions on validation", ["val_distinct"], best, True, least=0.0))
     if "lr" in columns:
         plots.append(_curve(results, "Learning rate", ["lr"], best, percent=False))
     return plots
