@@ -25,6 +25,7 @@ from unreel.data import (
 from unreel.errors import ConfigError
 from unreel.models import (
     MODELS,
+    CaptionerConfig,
     CNNRNNConfig,
     ConvLSTMTaggerConfig,
     CRDNNConfig,
@@ -33,7 +34,8 @@ from unreel.models import (
     ScanRNNConfig,
     TextRNNConfig,
 )
-from unreel.tasks import OptimConfig
+from unreel.nn import SearchConfig
+from unreel.tasks import CaptionConfig, OptimConfig
 
 CHANGED = RunConfig(
     task="tag",
@@ -205,6 +207,26 @@ SCAN = RunConfig(
     ),
     training=TrainingConfig(choose_by="auroc"),
 )
+CAPTION = RunConfig(
+    task="caption",
+    model=CaptionerConfig(
+        encoder=EncoderConfig(channels=(4,)),
+        form="attention",
+        recurrence="gru",
+        embedding_size=7,
+        hidden_size=9,
+        num_layers=2,
+        dropout=0.1,
+        attention_size=5,
+        micro_batch=8,
+        recompute=True,
+    ),
+    caption=CaptionConfig(
+        search=SearchConfig("sample", 3, 0.7, 20, temperature=0.9, top_k=8, top_p=0.95, n_best=2),
+        scheduled_sampling=0.2,
+        self_critical=1,
+    ),
+)
 ALL = (
     RunConfig(),
     CHANGED,
@@ -221,6 +243,8 @@ ALL = (
     RunConfig(model=ImageRNNConfig()),
     SCAN,
     RunConfig(model=ScanRNNConfig()),
+    CAPTION,
+    RunConfig(task="caption", model=CaptionerConfig()),
 )
 """Every field differs from its default in one of them."""
 
@@ -277,7 +301,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("trainin: {epochs: 3}", "unknown setting trainin - did you mean training?"),
         ("model: {hiden_size: 3}", "did you mean model.hidden_size?"),
         ("model: {encoder: {chanels: [3]}}", "did you mean model.encoder.channels?"),
-        ("1: 2", "unknown setting 1; it may be one of task, data, model, optim, training, seed, seeds"),
+        ("1: 2", "unknown setting 1; it may be one of task, data, model, optim, caption, training, seed, seeds"),
         ("training: {epochs: three}", "training.epochs: expected a whole number, got three"),
         ("training: {patience: soon}", "training.patience: expected a whole number or null, got soon"),
         ("optim: {lr: fast}", "optim.lr: expected a number, got fast"),
@@ -289,7 +313,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
         ("model: {recurrence: lstn}", "expected one of lstm, gru, rnn, none, got lstn - did you mean lstm?"),
         (
             "task: classfy",
-            "regress, trace, sequence, reconstruct, got 'classfy' - did you mean",
+            "regress, trace, sequence, reconstruct, caption, got 'classfy' - did you mean",
         ),
         ("training: null", "expected settings by name in training, got null"),
         ("model: 3", "expected settings by name in model, got int 3"),

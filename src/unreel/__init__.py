@@ -40,6 +40,8 @@ from unreel.models import CNNRNN as CNNRNN
 from unreel.models import CRDNN as CRDNN
 from unreel.models import Autoencoder as Autoencoder
 from unreel.models import AutoencoderConfig as AutoencoderConfig
+from unreel.models import Captioner as Captioner
+from unreel.models import CaptionerConfig as CaptionerConfig
 from unreel.models import CNNRNNConfig as CNNRNNConfig
 from unreel.models import ConvLSTMTagger as ConvLSTMTagger
 from unreel.models import ConvLSTMTaggerConfig as ConvLSTMTaggerConfig
@@ -53,7 +55,9 @@ from unreel.models import SequenceRNN as SequenceRNN
 from unreel.models import SequenceRNNConfig as SequenceRNNConfig
 from unreel.models import TextRNN as TextRNN
 from unreel.models import TextRNNConfig as TextRNNConfig
+from unreel.nn import SearchConfig as SearchConfig
 from unreel.runs import Run as Run
+from unreel.tasks import CaptionConfig as CaptionConfig
 from unreel.tasks import OptimConfig as OptimConfig
 
 load_data = _data.load

@@ -249,7 +249,7 @@ def explain(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("FILES", type=str, nargs="*", help="files, folders, patterns")
     parser.add_argument("--split", type=str | None, default=None, help="in place of files: train, val or test")
     parser.add_argument(
-        "--target", type=str | None, default=None, help="the label to explain; else what the model says"
+        "--target", type=str | None, default=None, help="the label, or caption, to explain; else what the model says"
     )
     parser.add_argument("--method", type=inference.Method, default="hires_cam", help="how gradients weigh the maps")
     parser.add_argument(

@@ -84,10 +84,10 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
-    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are read
-    by the rule that their measures take, unless another reading of texts was asked for. `tag` says one
-    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
-    which says of each label whether it holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are
+    read by the rule that their measures take, unless another reading of texts was asked for. `tag` says one of all
+    labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`, which
+    says of each label whether it holds; the console tells why.
     """
     manifest = load_manifest(config)
     whole = isinstance(config.model, CRDNNConfig) or all(

@@ -283,7 +283,7 @@ def with_vocabulary(config: RunConfig, examples: Iterable[Example], root: Path) 
 
 
 def output_names(config: RunConfig, manifest: Manifest, learned_from: Sequence[Example]) -> tuple[str, ...]:
-    """Names of the outputs, of captions the words of the examples to learn from, of all else those of the whole manifest.
+    """Names of the outputs: of captions the words of the examples to learn from, else the labels of the whole manifest.
 
     Raises:
         UnreelError: nothing can be learned from what the manifest says.
@@ -325,8 +325,8 @@ def load_manifest(config: RunConfig, path: str | Path | None = None) -> Manifest
     manifest = load(path, config.data.manifest, labelled=config.task != "reconstruct")
     if config.task == "caption" and not manifest.captions:
         raise ConfigError(
-            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take another column for "
-            "captions set data.manifest.caption_column"
+            f"{manifest.root}: the task caption needs captions, a column caption or captions; to take them from "
+            "another column set data.manifest.caption_column"
         )
     if manifest.captions and config.task != "caption":
         raise ConfigError(

@@ -35,11 +35,11 @@ FORMS = ("show_and_tell", "attention", "encoder_decoder")
 DEVICE = torch.device("cpu")
 
 
-def captioner(form: str, seed: int = 0) -> Caption:
-    torch.manual_seed(seed)
+def captioner(form: str, size: tuple[int, int] = (12, 16)) -> Caption:
+    torch.manual_seed(0)
     encoder = EncoderConfig(channels=(4, 6), features=None if form == "attention" else 7)
     config = CaptionerConfig(encoder=encoder, form=form, embedding_size=8, hidden_size=9, dropout=0.0)  # type: ignore[arg-type]
-    model = Captioner(config, (1, 12, 16), len(LABELS))
+    model = Captioner(config, (1, *size), len(LABELS))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)  # so that words depend on what is seen
@@ -47,9 +47,9 @@ def captioner(form: str, seed: int = 0) -> Caption:
     return Caption(model, LABELS, settings=settings).eval()
 
 
-def clip_of(frames: int = 1, seed: int = 1) -> Clip:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (frames, 1, 12, 16), generator=generator, dtype=torch.uint8)
+def clip_of(frames: int = 1, size: tuple[int, int] = (12, 16)) -> Clip:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (frames, 1, *size), generator=generator, dtype=torch.uint8)
     return Clip(pixels, torch.arange(frames, dtype=torch.float64), "clip")
 
 
@@ -149,22 +149,27 @@ def test_each_word_loses_what_covering_by_hand_takes(form: str) -> None:
 
 
 def test_covering_where_it_is_hottest_stands_beside_covering_by_chance() -> None:
-    task, clip = captioner("attention"), clip_of()
+    task, clip = captioner("attention", (14, 14)), clip_of(2, (14, 14))
     found = explained(task, clip)
-    patches = found.occlusion.patches
-    assert patches is not None
+    lost, attention, heat = found.occlusion.patches, found.attention, found.heat
+    assert lost is not None
+    assert attention is not None
+    assert heat is not None
     for number, told in enumerate(found.covering):
         assert set(told) == {"heat", "attention"}
-        for there, anywhere in told.values():
-            assert anywhere == pytest.approx(float(patches[..., number].mean()))
-            assert there in [pytest.approx(value) for value in patches[..., number].flatten().tolist()]
+        for name, several in (("heat", heat), ("attention", attention)):
+            wide = torch.nn.functional.interpolate(several[number][None], (14, 14), mode="bilinear")[0]
+            hottest = int(wide.sum(0).unflatten(1, (7, 2)).unflatten(0, (7, 2)).mean((1, 3)).argmax())
+            there, anywhere = told[name]
+            assert there == pytest.approx(float(lost[..., number].flatten()[hottest]))
+            assert anywhere == pytest.approx(float(lost[..., number].mean()))
     row = json.loads(json.dumps(found.row()))
     assert row["target"] == "a dog runs red"
     assert row["output"] == pytest.approx(float(found.log_probs.sum()))
     assert [word["word"] for word in row["words"]] == ["a", "dog", "runs", "red"]
-    assert np.shape(row["words"][0]["attention"]) == (1, 48)
+    assert np.shape(row["words"][0]["attention"]) == (2, 49)
     assert set(row["agreement"]) == {"frames", "patches"}
-    assert row["agreement"]["frames"] is None  # one frame has no rank
+    assert row["agreement"]["frames"] is None  # two frames have no rank
 
 
 def test_a_captioner_that_does_not_look_has_no_heat() -> None:

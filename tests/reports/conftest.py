@@ -288,7 +288,10 @@ def caption_run(tmp_path: Path) -> Path:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["preprocess"] = {"size": [30, 40], "fit": "stretch"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    history = [{"epoch": epoch, "val_cider_d": 0.03 * epoch, "val_distinct": 0.05 * epoch} for epoch in range(9)]
+    history = [
+        {"epoch": epoch, "val_cider_d": 0.03 * epoch, "val_distinct": 0.05 * epoch, "val_constant_cider_d": 0.05}
+        for epoch in range(9)
+    ]
     write_rows(run / "history.csv", history)
     film = data / "film.npy"
     np.save(film, rng.integers(0, 255, (5, 3, 30, 40), dtype=np.uint8))

@@ -120,6 +120,7 @@ def test_the_page(caption_run: Path) -> None:
     assert "<script>alert" not in page
     assert "cat &lt;b&gt; sleeps" in page
     assert "Distinct captions on validation" in page
+    assert "best single caption" in page
     for anchor in ("captions", "gallery"):
         assert f'<a href="#{anchor}">' in page
         assert f'id="{anchor}"' in page

@@ -62,7 +62,7 @@ def test_a_vector_and_its_places_do_not_share_a_file(dataset, tmp_path):
 
 
 def test_features_stay_where_the_encoder_is_frozen_and_the_frames_are_the_same():
-    config = RunConfig(model=MODELS["places"], data=DataConfig(sampling=SamplingConfig("uniform")))
+    config = RunConfig(task="caption", model=MODELS["places"], data=DataConfig(sampling=SamplingConfig("uniform")))
     assert features_stay(config)
     assert features_stay(replace(config, data=DataConfig(sampling=SamplingConfig("window"))))
     thawed = EncoderConfig("test_resnet", frozen=True, unfreeze_from="layer4")

@@ -82,5 +82,3 @@ def _features(run: Run, model: SeesWords, examples: Sequence[Example]) -> tuple[
             keys += batch.keys
     model.cpu()
     return torch.cat(found) if found else torch.zeros(0, 0), keys
-
-

@@ -28,19 +28,23 @@ def curves(results: Results) -> list[Markup]:
         plots.append(_curve(results, "Loss", ["train_loss", "val_loss"], best, percent=False))
     if watched:
         name = watched.removeprefix("val_")
-        plots.append(
-            _curve(results, f"{title(name)} on validation", [watched], best, percent=name not in PLAIN_NUMBERS)
-        )
+        constant = f"val_constant_{name}"
+        both = [constant, watched] if constant in columns else [watched]
+        plots.append(_curve(results, f"{title(name)} on validation", both, best, percent=name not in PLAIN_NUMBERS))
     if "val_distinct" in columns:
-        plots.append(_curve(results, "Distinct captions on validation", ["val_distinct"], best, percent=True))
+        plots.append(_curve(results, "Distinct captions on validation", ["val_distinct"], best, True, least=0.0))
     if "lr" in columns:
         plots.append(_curve(results, "Learning rate", ["lr"], best, percent=False))
     return plots
 
 
-def _curve(results: Results, name: str, columns: Sequence[str], best: int | None, percent: bool) -> Markup:
+def _curve(
+    results: Results, name: str, columns: Sequence[str], best: int | None, percent: bool, least: float | None = None
+) -> Markup:
+    """The last of one or two columns is the chief one; `least` is where its axis begins, None for anywhere."""
     figure, axes = plot(height=2.5)
-    names = {"train_loss": "training", "val_loss": "validation"}
+    names = {"train_loss": "training", "val_loss": "validation", "val_constant_cider_d": "best single caption"}
+    names |= {column: "this model" for column in columns[1:] if column != "val_loss"}
     for column, color in zip(columns, (OTHER, MODEL) if len(columns) > 1 else (MODEL,), strict=True):
         points = [(row["epoch"], row[column]) for row in results.history if {"epoch", column} <= row.keys()]
         if points:
@@ -54,7 +58,7 @@ def _curve(results: Results, name: str, columns: Sequence[str], best: int | None
                 label=names.get(column, column),
             )
         kept = [value for epoch, value in points if epoch == best]
-        if kept and best is not None and column.startswith("val_"):
+        if kept and best is not None and column == columns[-1] and column.startswith("val_"):
             axes.plot([best], kept, marker="o", markersize=8, markerfacecolor="none", color=GOOD, markeredgewidth=1.8)
     if best is not None:
         axes.axvline(best, color=GOOD, linewidth=1, linestyle=(0, (3, 3)), zorder=0.5)
@@ -75,5 +79,7 @@ def _curve(results: Results, name: str, columns: Sequence[str], best: int | None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    if least is not None:
+        axes.set_ylim(bottom=least)
     axes.set_title(name, loc="left", pad=16)
     return svg(figure, f"{name} over the epochs")

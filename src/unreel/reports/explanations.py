@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from unreel.reports.results import read_json_lines
@@ -132,10 +132,10 @@ def _verdict_of_words(rows: Sequence[Mapping[str, Any]]) -> str:
     for name, what in (("heat", "where its heat is highest"), ("attention", "that it looked at most")):
         lost = [word["covering"][name] for row in rows for word in row["words"] if name in word["covering"]]
         if lost:
-            there, anywhere = (median(one[where] for one in lost) for where in ("there", "anywhere"))
+            there, anywhere = (round(fmean(one[where] for one in lost), 3) + 0.0 for where in ("there", "anywhere"))
             more = sum(one["there"] > one["anywhere"] for one in lost) / len(lost)
             sentences.append(
-                f"Covering the place {what} costs a word {there:.3f} of its log-probability, a place by chance "
-                f"{anywhere:.3f} (medians of {len(lost)} words); {100 * more:.0f} % of them lose more than by chance."
+                f"Covering the place {what} costs a word {there:.3f} of its log-probability on average, a place by "
+                f"chance {anywhere:.3f} ({len(lost)} words); {100 * more:.0f} % of them lose more than by chance."
             )
     return " ".join(sentences)

@@ -90,7 +90,7 @@ def bars(main: Measure, controls: Mapping[str, Measure]) -> Markup:
     """Bars of the model and its controls with whiskers for the intervals."""
     rows = [("This model", main), *((title(name), control) for name, control in controls.items())]
     figure, axes = plot(height=0.62 + 0.42 * len(rows))
-    highest = 1.0 if main.is_percent else 1.25 * max(max(m.value, m.high or 0.0) for _, m in rows)
+    highest = 1.0 if main.is_percent else 1.25 * max(max(m.value, m.high or 0.0) for _, m in rows) or 1.0
     lowest = min(0.0, *(min(m.value, m.low or 0.0) for _, m in rows))
     for place, (_, measure) in enumerate(rows):
         color = MODEL if place == 0 else OTHER

@@ -207,7 +207,7 @@ class Task(LightningModule, ABC, Generic[Said]):
         """What is true of each clip in the form of `rows`, under the key "truth"."""
 
     def marks(self, scores: Tensor, truth: Tensor) -> Mapping[str, list[float]]:
-        """By name, a mark of each measured item for its row, which can be told only when all are known; of most none."""
+        """By name, a mark of each measured item for its row that can be told only when all are known; of most none."""
         del scores, truth
         return {}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -22,7 +22,7 @@ from torchmetrics import MetricCollection
 
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked, widened
 from unreel.errors import ConfigError
-from unreel.nn import Memory, SearchConfig, SeesWords, Written, search
+from unreel.nn import Memory, SearchConfig, SeesWords, WordState, Written, search
 from unreel.tasks.base import Labelled, OptimConfig, Task
 from unreel.tasks.captioning.measures import CaptionMeasures, best_constant, cider_d, from_bytes, to_bytes
 from unreel.tasks.captioning.rewards import Rewards
@@ -131,7 +131,7 @@ class Caption(Task[Written]):
         if not vocabulary.tokens:
             raise ConfigError(
                 f"expected words to write captions with: of {len(counts)} different ones in the captions of "
-                f"{len(examples)} training clips none stands there {text.min_count} times; set data.text.min_count lower"
+                f"{len(examples)} training clips none stands there {text.min_count} times; lower data.text.min_count"
             )
         return (*NAMES, *vocabulary.tokens)
 
@@ -276,7 +276,7 @@ class Caption(Task[Written]):
             keys = _whole(batch).keys
             generators = [Generator().manual_seed((self.seed * 1_000_003 + clip_number(key)) % 2**63) for key in keys]
         return search(
-            lambda words, state: self._writer.next(words, memory, state),
+            lambda words, state: self._writer.next(words, memory, cast(WordState, state)),
             self._writer.start(memory, 1),
             how,
             (UNKNOWN,),

@@ -283,7 +283,9 @@ class ProgressBar(Callback):
             line = f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
             self.console.print(line, highlight=False, soft_wrap=True)
             if remark := cast(str, pl_module.remark):
-                self.console.print(f"{self.name}  {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+                self.console.print(
+                    f"{self.name}  {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True
+                )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away, whatever ended the training."""

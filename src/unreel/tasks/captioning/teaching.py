@@ -1,7 +1,7 @@
-"""How a model of the next word learns captions: what goes in, what is wanted, which of it counts, and own words among it.
+"""How a model of the next word learns captions: what goes in, what is wanted, what of it counts; own words; rewards.
 
 A caption of words w1..wn is the target w1..wn, 0 and the input 0, w1..wn: one index, 0, is begin, end, and what stands
-behind the end. What this file is not: it knows no text, no model and no reward (`rewards.py`).
+behind the end. What this file is not: it knows no text and no model, nor how captions are judged (`rewards.py`).
 
 Shape letters: N clips, R captions of each, L words of a caption, V outputs: the words and the end.
 """
