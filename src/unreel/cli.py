@@ -216,7 +216,7 @@ def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path 
     drawn = (*reports.FRAME_TASKS, "reconstruct")
     if run.config.task not in drawn:
         if asked:
-            raise ConfigError(f"--timelines draws what is said of frames ({', '.join(drawn)}), this run says nothing")
+            raise ConfigError(f"--timelines draws what is said of frames ({', '.join(drawn)}), this run has none")
         return None
     beside = target.with_suffix(".timelines") if target and not run.is_text else None  # texts are short, and many
     folder = Path(asked) if asked else beside

@@ -71,6 +71,16 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert from_folders(tmp_path).classes == ("plane", "train")
 
 
+def test_a_folder_of_clips_needs_no_classes_where_labels_are_not_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "b.mp4", "a.mp4", "notes.txt")
+    found = load(tmp_path, labelled=False)
+    assert [(example.path, example.labels) for example in found.examples] == [("a.mp4", ()), ("b.mp4", ())]
+    with pytest.raises(ManifestError, match="no folder"):
+        load(tmp_path)
+    make(tmp_path, "normal/c.mp4")
+    assert load(tmp_path, labelled=False).classes == ("normal",)
+
+
 def test_what_is_no_class_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="found no files"):
         from_folders(tmp_path)
