@@ -366,7 +366,7 @@ def several_runs(tmp_path: Path, classify_run: Path) -> Path:
 
 @pytest.fixture
 def runs(
-    classify_run: Path, multilabel_run: Path, tag_run: Path, multitag_run: Path, regress_run: Path
+    classify_run: Path, multilabel_run: Path, tag_run: Path, multitag_run: Path, regress_run: Path, caption_run: Path
 ) -> Callable[[str], Path]:
     made = {
         "classify": classify_run,
@@ -374,5 +374,6 @@ def runs(
         "tag": tag_run,
         "multitag": multitag_run,
         "regress": regress_run,
+        "caption": caption_run,
     }
     return made.__getitem__

@@ -12,7 +12,7 @@ from unreel.errors import RunError
 from unreel.reports import write
 
 VOID = {"meta", "wbr", "img", "br", "link", "input", "hr", "use", "path"}
-TASKS = ["classify", "multilabel", "tag", "multitag", "regress"]
+TASKS = ["classify", "multilabel", "tag", "multitag", "regress", "caption"]
 
 
 class Page(HTMLParser):
@@ -108,6 +108,9 @@ def test_sections_of_each_task(runs: Callable[[str], Path]) -> None:
     assert all("strips" not in sections[task] for task in ("tag", "multitag"))
     assert {"scatter", "strips"} <= set(sections["regress"])
     assert "confusion" not in sections["regress"]
+    assert {"headline", "curves", "captions", "gallery"} <= set(sections["caption"])
+    assert not {"strips", "confusion"} & set(sections["caption"])
+    assert all("gallery" not in sections[task] for task in TASKS if task != "caption")
 
 
 @pytest.mark.parametrize(

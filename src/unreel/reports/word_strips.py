@@ -28,6 +28,7 @@ COLUMNS, FRAMES = 8, 16
 """Cells in a row, and frames of a clip that are shown whole, at most."""
 _CELL, _GAP, _TALLEST, _LETTERS = 1.15, 0.08, 2.0, 13  # inches of a cell, between two, of a tile at most; of a word
 _MARGIN, _TITLE, _WORD, _UNDER, _BARS, _BETWEEN = 0.5, 0.34, 0.42, 0.17, 0.5, 0.24  # inches
+_LEAST = 0.005  # a loss that is shown
 _PICTURE_KEY = "red: what the word's log-probability loses without the picture"
 _CLIP_KEY = "bars: share of the heat   dots: of the attention   line: what the word's log-probability loses"
 _PLAIN_KEY = "bars: share of the heat   line: what the word's log-probability loses without the frame"
@@ -188,7 +189,7 @@ def _draw_word(
         _draw_frames(canvas.axes(left, top + 0.04, _CELL, _BARS), explanation, number, highest)
     elif lost is not None:
         fall = float(lost[0, number])
-        canvas.text(middle, top + 0.1, _signed(-fall), 7.5, BAD if fall > 0 else MUTED, "center")
+        canvas.text(middle, top + 0.1, _signed(-fall), 7.5, BAD if fall >= _LEAST else MUTED, "center")
 
 
 def _draw_frames(axes: Axes, explanation: CaptionExplanation, number: int, highest: tuple[float, float]) -> None:
@@ -232,4 +233,4 @@ def _picture(axes: Axes, pixels: NDArray[np.uint8]) -> None:
 
 
 def _signed(number: float) -> str:
-    return f"{number:+.2f}".replace("-", "−")
+    return f"{number:+.2f}".replace("-", "−") if abs(number) >= _LEAST else "0.00"
