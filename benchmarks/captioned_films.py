@@ -1,6 +1,10 @@
 """Films of moving digits with captions by a known grammar: can a model of clips tell what moves, where and how?
 
     python benchmarks/captioned_films.py OUT [--clips 3000 400 600] [--frames 12] [--size 56] [--seed 0]
+    python benchmarks/captioned_films.py --exact RUN [RUN/control ...]
+
+The second form tells of trained runs the share of test captions that are right word by word, with Wilson's interval,
+for films of one, two and three digits and for all.
 
 OUT gets a folder for each side with films as arrays (T, 1, S, S), and manifest.csv (path, caption, split). One to three
 handwritten digits (the bundled ones of scikit-learn) each do something in a quarter of the picture:
@@ -63,13 +67,36 @@ class Actor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--exact", type=Path, nargs="+", default=[], metavar="RUN")
     parser.add_argument("--clips", type=int, nargs=3, default=(3000, 400, 600), help="on each side: train, val, test")
     parser.add_argument("--frames", type=int, default=12, help="T")
     parser.add_argument("--size", type=int, default=56, help="S, even")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if (options.out is None) == (not options.exact):
+        parser.error("expected a folder to write films to, or --exact and folders of runs")
+    for folder in options.exact:
+        print(f"{folder}: {exact(folder)}")
+    if options.out is None:
+        return
     write_films(options.out, options.clips, options.frames, options.size, options.seed)
+
+
+def exact(folder: Path) -> str:
+    """The share of test captions of a run that are right word by word, by the number of digits."""
+    from unreel.inference import evaluate
+    from unreel.inference.intervals import wilson
+    from unreel.runs import Run
+
+    right: dict[str, list[bool]] = {}
+    for row in evaluate(Run.load(folder)).rows:
+        (true,) = row["truth"]
+        digits = f"{len(true.split(' and '))} digits"
+        right.setdefault(digits, []).append(row["caption"] == true)
+    every = [hit for hits in right.values() for hit in hits]
+    parts = [*sorted(right.items()), ("all", every)]
+    return ", ".join(f"{name} {wilson(sum(hits), len(hits))} (n = {len(hits)})" for name, hits in parts)
 
 
 def write_films(out: Path, clips: Sequence[int], frames: int, size: int, seed: int) -> None:
