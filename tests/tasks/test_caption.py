@@ -149,6 +149,8 @@ def test_one_caption_for_all_is_told() -> None:
         "of as many references 3 are different"
     )
     assert task.caution(said, truth[:1].expand(3, -1, -1)) == "", "where there is one thing to say"
+    assert task.caution(truth[[0, 0, 2], 0], truth).startswith("captions are almost all the same: 2 different of 3")
+    assert task.caution(truth[[0, 1, 2], 0], truth) == ""
 
 
 def test_the_constant_is_the_best_one() -> None:

@@ -37,6 +37,8 @@ GREEDY = SearchConfig(method="greedy")
 """How captions are written in validation."""
 FEW = 0.05
 """Captions are almost all the same if there are no more different ones than this share of different references."""
+MOST = 0.5
+"""Or if one of them is said of more than this share of the clips, and no reference is."""
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,12 @@ class Caption(Task[Written]):
     def caution(self, scores: Tensor, truth: Tensor) -> str:
         """A line if (almost) all captions are the same while the references are not."""
         said = Counter(_texts(scores))
-        wanted = len({texts[0] for texts in _texts_of(truth) if texts})
-        if len(said) > max(1, FEW * wanted) or wanted <= 1:
-            return ""
+        first = Counter(texts[0] for texts in _texts_of(truth) if texts)
+        wanted = len(first)
         [(most, often)] = said.most_common(1)
+        varied = len(said) > max(1, FEW * wanted) and often <= MOST * said.total()
+        if varied or not first or max(first.values()) > MOST * first.total():
+            return ""
         return (
             f"captions are almost all the same: {len(said)} different of {said.total()} clips, {often} times {most!r}; "
             f"of as many references {wanted} are different"
