@@ -103,21 +103,22 @@ def _found(path: Path, config: ManifestConfig, labelled: bool) -> Manifest:
         return grouped_by_path(manifest, config.group_from)
     elif path.suffix.lower() != ".zip":
         return read_manifest(path, config)
-    return grouped_by_path(from_folders(path), config.group_from)
+    return grouped_by_path(from_folders(path, labelled), config.group_from)
 
 
-def from_folders(root: str | Path) -> Manifest:
+def from_folders(root: str | Path, labelled: bool = True) -> Manifest:
     """The manifest that class folders stand for, examples in the order of their paths.
 
     Args:
         root: a folder, or a .zip file. A single folder that wraps all others inside a zip is looked through.
+        labelled: whether clips need labels: then a single class is warned of.
 
     Raises:
         ManifestError: no files, or none in a class folder.
     """
     root = Path(root)
     if root.is_dir():
-        return Manifest(root, _examples(root, _files(root), on_disk=True))
+        return Manifest(root, _examples(root, _files(root), on_disk=True, labelled=labelled))
     try:
         with zipfile.ZipFile(root) as archive:
             files = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
@@ -125,7 +126,7 @@ def from_folders(root: str | Path) -> Manifest:
         raise ManifestError(f"{root}: expected a folder or a zip: {error}") from None
     files = [file for file in files if not any(_passed_over(part) for part in file.parts)]
     wrapper = _wrapper(files)
-    examples = _examples(root, [file.relative_to(wrapper) for file in files], on_disk=False)
+    examples = _examples(root, [file.relative_to(wrapper) for file in files], on_disk=False, labelled=labelled)
     inside = [replace(example, path=f"{root.name}!{(wrapper / example.path).as_posix()}") for example in examples]
     return Manifest(root.parent, tuple(inside))
 
@@ -161,7 +162,7 @@ def _wrapper(files: Sequence[PurePosixPath]) -> PurePosixPath:
     return PurePosixPath()
 
 
-def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool) -> tuple[Example, ...]:
+def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool, labelled: bool) -> tuple[Example, ...]:
     if not files:
         raise ManifestError(f"{root}: {_EXPECTED}, found no files")
     inside = [file for file in files if len(file.parts) > 1]
@@ -186,7 +187,7 @@ def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool) -> tupl
         only_images = all(is_image_name(member.name) for member in members)
         clips.extend([folder] if below_class and only_images and folder not in holds_folders else members)
     classes = {clip.parts[depth] for clip in clips}
-    if len(classes) == 1:
+    if len(classes) == 1 and labelled:
         warnings.warn(f"{root}: expected a folder for each class, found one only: {classes.pop()!r}", stacklevel=5)
     return tuple(
         Example(
