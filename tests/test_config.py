@@ -25,6 +25,7 @@ from unreel.data import (
 from unreel.errors import ConfigError
 from unreel.models import (
     MODELS,
+    AutoencoderConfig,
     CaptionerConfig,
     CNNRNNConfig,
     ConvLSTMTaggerConfig,
@@ -445,6 +446,18 @@ def test_refused_flags_are_one_line(
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("unreel: ")
     assert said in err
+
+
+def test_a_task_of_one_model_needs_no_name_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    captions = RunConfig(task="caption", model=CaptionerConfig(form="attention"))
+    assert printed(capsys, "--task", "caption", "--model.form", "attention") == captions
+    (tmp_path / "captions.yaml").write_text("task: caption")
+    assert printed(capsys, f"--config={tmp_path / 'captions.yaml'}", "--model.form", "attention") == captions
+    assert load_config(tmp_path / "captions.yaml").model == CaptionerConfig()
+    assert printed(capsys, "--task=reconstruct").model == AutoencoderConfig()
+    status, _, err = command(capsys, "train", "videos", "--task", "caption", "--model.name", "cnn_rnn")
+    assert status == 2
+    assert "belong together" in err
 
 
 def test_the_model_may_be_named_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

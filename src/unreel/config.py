@@ -42,6 +42,9 @@ from unreel.nn import SeesViews
 from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, CaptionConfig, OptimConfig
 
+MODEL_OF_TASK = {"caption": "captioner", "reconstruct": "autoencoder"}
+"""Tasks that one model alone can learn: it need not be named, unless a file has settings of it."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -273,19 +276,22 @@ def build_parser(prog: str, model: str = "cnn_rnn") -> ConfigParser:
 
 
 def model_named(arguments: Sequence[str]) -> str:
-    """The model that flags or the files of `--config` name, the last one of several; else the default one.
+    """The model that flags or the files of `--config` name, the last one of several; else the one of the task.
 
     It decides which flags there are, so it is looked for before they are read.
     """
-    found = RunConfig().model.name
+    model, task = "", RunConfig().task
     for argument, after in pairwise([*arguments, ""]):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
         if flag == "--model.name":
-            found = value
+            model = value
+        elif flag == "--task":
+            task = value
         elif flag == "--config" and Path(value).is_file():
-            found = _model_in(read_yaml(Path(value).read_text(encoding="utf-8"), RunConfig, value), found)
-    return found
+            values = read_yaml(Path(value).read_text(encoding="utf-8"), RunConfig, value)
+            model, task = _model_in(values, model), str(values.get("task", task))
+    return model or MODEL_OF_TASK.get(task, RunConfig().model.name)
 
 
 def from_namespace(parser: ConfigParser, values: Namespace) -> RunConfig:
@@ -306,7 +312,8 @@ def from_yaml(text: str, name: str = "configuration") -> RunConfig:
         ConfigError: unknown or mistyped settings; the nearest name is told.
     """
     values = read_yaml(text, RunConfig, name)
-    parser = build_parser("unreel", _model_in(values, RunConfig().model.name))
+    otherwise = MODEL_OF_TASK.get(str(values.get("task")), RunConfig().model.name)
+    parser = build_parser("unreel", _model_in(values, otherwise))
     try:
         return from_namespace(parser, parser.parse_object(values))
     except ConfigError as error:
