@@ -26,7 +26,14 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 def test_the_seed_alone_decides() -> None:
     config = SoundAugmentConfig(
-        frequency_masks=2, time_masks=2, time_width=0.2, time_share=0.5, warp=0.1, shift=0.1, noise=(5.0, 20.0)
+        frequency_masks=2,
+        time_masks=2,
+        time_width=0.2,
+        time_share=0.5,
+        warp=0.1,
+        gain=6.0,
+        shift=0.1,
+        noise=(5.0, 20.0),
     )
     frames, before = clip(), torch.get_rng_state()
     kept = frames.clone()
@@ -143,6 +150,27 @@ def test_a_warp_is_drawn_between_its_ends() -> None:
     assert (min(found), max(found)) == (lowest, highest)
 
 
+def test_a_gain_is_that_of_louder_samples() -> None:
+    samples = 0.1 * torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    gains = set()
+    for seed in range(50):
+        found = augment_sound(log_mel(samples, SOUND), SoundAugmentConfig(gain=12.0), SOUND, seed)
+        by = float((found - log_mel(samples, SOUND)).mean())
+        torch.testing.assert_close(found, log_mel(samples * 10 ** (by / 20), SOUND), rtol=1e-4, atol=1e-3)
+        gains.add(by)
+    assert -12 <= min(gains) < -8
+    assert 8 < max(gains) <= 12
+
+
+def test_silence_stays_silent_however_loud_the_rest() -> None:
+    samples = torch.cat([torch.zeros(2000), 1e-4 * torch.randn(2000, generator=torch.Generator().manual_seed(0))])
+    frames = log_mel(samples, SOUND)
+    for seed in range(20):
+        found = augment_sound(frames, SoundAugmentConfig(gain=60.0), SOUND, seed)
+        assert torch.equal(found[:20], frames[:20])
+        assert found.min() >= frames.min()
+
+
 def test_a_shift_moves_frames_and_tells_when_they_were_heard() -> None:
     frames, config = clip(), SoundAugmentConfig(shift=0.1)
     seen = set()
@@ -172,6 +200,7 @@ def test_a_shift_leaves_a_frame_of_the_clip() -> None:
         ({"time_width": -0.1}, "time_width"),
         ({"time_share": 1.5}, "time_share must be from 0 to 1"),
         ({"warp": 1.0}, "warp below 1"),
+        ({"gain": float("nan")}, "gain must be at least 0"),
         ({"noise": (20.0, 10.0)}, "least, most"),
         ({"noise": (1.0,)}, "least, most"),
     ],

@@ -1,11 +1,12 @@
-"""Augmentation of sound: masks over time and frequency, other voices, a shift in time, noise. All on log-mel frames.
+"""Augmentation of sound: masks over time and frequency, other voices, loudness, a shift, noise. On log-mel frames.
 
 Masks are those of SpecAugment (Park et al. 2019, arXiv 1904.08779): f mels, f from 0 to F, and t frames, t from 0 to
 the smaller of W and p·T, at random places, are replaced by the mean of the clip. Noise is white: at each frame the
-power of each bin is drawn as that of Gaussian noise is distributed (exponentially), goes through the mel filters and is
-added to the energies. That powers of independent sounds add is true of their mean; what is left out is how two phases
-happen to meet in one window. A warp multiplies all frequencies, as a vocal tract of another length does (Jaitly and
-Hinton 2013). A shift shows the clip as if it had begun earlier, in silence, or later.
+power of each bin is drawn as that of Gaussian noise is distributed (exponentially), goes through the mel filters and
+is added to the energies. That powers of independent sounds add is true of their mean; what is left out is how two
+phases happen to meet in one window. A warp multiplies all frequencies, as a vocal tract of another length does
+(Jaitly and Hinton 2013). A gain makes the whole clip louder or softer, as another microphone or distance does. A
+shift shows the clip as if it had begun earlier, in silence, or later.
 
 What this file is not: it reads nothing and knows no label; whoever shifts a clip asks `Shifted.heard` when each of its
 frames was heard, so that labels in time move along.
@@ -33,6 +34,9 @@ from unreel.data.readers.spectrogram import (
 )
 from unreel.errors import ConfigError
 
+SILENCE = 10 * math.log10(FLOOR)
+"""Decibels of a frame in which nothing is heard."""
+
 
 @dataclass(frozen=True)
 class SoundAugmentConfig:
@@ -45,6 +49,7 @@ class SoundAugmentConfig:
         time_width: W, seconds in each at most.
         time_share: p, share of the clip in each at most, 0 to 1.
         warp: share by which all frequencies rise or fall at most, 0 to below 1.
+        gain: decibels by which the clip becomes louder or softer at most.
         shift: seconds that the clip moves earlier or later at most; only of clips that are read whole.
         noise: decibels from the clip's mean energy down to that of white noise, the least and the most; None for none.
 
@@ -58,12 +63,13 @@ class SoundAugmentConfig:
     time_width: float = 0.1
     time_share: float = 0.2
     warp: float = 0.0
+    gain: float = 0.0
     shift: float = 0.0
     noise: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "warp", "shift"):
-            if getattr(self, name) < 0:
+        for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "warp", "gain", "shift"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not (0 <= self.time_share <= 1 and 0 <= self.warp < 1):
             raise ConfigError(
@@ -103,12 +109,12 @@ def shift_sound(frames: Tensor, times: Tensor, config: SoundAugmentConfig, seed:
     by = int(torch.randint(-most, most + 1, (), generator=_generator(seed)))
     moved = frames.roll(by, 0)
     silent = slice(0, by) if by >= 0 else slice(by, None)
-    moved[silent] = 10 * math.log10(FLOOR)
+    moved[silent] = SILENCE
     return Shifted(moved, times - by * step)
 
 
 def augment_sound(frames: Tensor, config: SoundAugmentConfig, sound: SoundConfig, seed: int) -> Tensor:
-    """Frames (T, M) with warp, noise and masks. The same seed gives the same change; no global generator is touched.
+    """Frames (T, M) with warp, gain, noise and masks. The same seed gives the same change; no global generator is used.
 
     Args:
         frames: (T, M) decibels, which stay as they are.
@@ -120,6 +126,9 @@ def augment_sound(frames: Tensor, config: SoundAugmentConfig, sound: SoundConfig
     if config.warp:
         factor = 1 + config.warp * (2 * float(torch.rand((), generator=draws)) - 1)
         frames = warp_frequencies(frames, factor, sound)
+    if config.gain:
+        by = config.gain * (2 * float(torch.rand((), generator=draws)) - 1)
+        frames = torch.where(frames > SILENCE, (frames + by).clamp(min=SILENCE), frames)
     if config.noise is not None:
         frames = _with_noise(frames, config.noise, sound, draws)
     if not (config.frequency_masks or config.time_masks):
