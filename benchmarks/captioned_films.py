@@ -1,13 +1,13 @@
 """Films of moving digits with captions by a known grammar: can a model of clips tell what moves, where and how?
 
-    python benchmarks/captioned_films.py OUT [--clips 3000 400 600] [--frames 12] [--size 56] [--seed 0]
+    python benchmarks/captioned_films.py OUT [--digits DATA/mnist.npz] [--clips 3000 400 600] [--frames 12] [--size 56]
     python benchmarks/captioned_films.py --exact RUN [RUN/control ...]
 
 The second form tells of trained runs the share of test captions that are right word by word, with Wilson's interval,
 for films of one, two and three digits and for all.
 
 OUT gets a folder for each side with films as arrays (T, 1, S, S), and manifest.csv (path, caption, split). One to three
-handwritten digits (the bundled ones of scikit-learn) each do something in a quarter of the picture:
+handwritten digits (MNIST's, or without a file the few of scikit-learn) each do something in a quarter of the picture:
 
     caption = phrase, or phrase "and" phrase, or phrase "and" phrase "and" phrase, in the order of the places
     phrase  = "a" digit "at the" place doing         a seven at the top left moves right
@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--exact", type=Path, nargs="+", default=[], metavar="RUN")
+    parser.add_argument("--digits", type=Path, help="an .npz with x_train, y_train, x_test and y_test, such as MNIST's")
     parser.add_argument("--clips", type=int, nargs=3, default=(3000, 400, 600), help="on each side: train, val, test")
     parser.add_argument("--frames", type=int, default=12, help="T")
     parser.add_argument("--size", type=int, default=56, help="S, even")
@@ -80,7 +81,8 @@ def main() -> None:
         print(f"{folder}: {exact(folder)}")
     if options.out is None:
         return
-    write_films(options.out, options.clips, options.frames, options.size, options.seed)
+    glyphs, kinds = bundled_digits() if options.digits is None else digits_of(options.digits)
+    write_films(options.out, glyphs, kinds, options.clips, options.frames, options.size, options.seed)
 
 
 def exact(folder: Path) -> str:
@@ -99,12 +101,31 @@ def exact(folder: Path) -> str:
     return ", ".join(f"{name} {wilson(sum(hits), len(hits))} (n = {len(hits)})" for name, hits in parts)
 
 
-def write_films(out: Path, clips: Sequence[int], frames: int, size: int, seed: int) -> None:
-    """Write as many films to each side as `clips` says, and the manifest last."""
+def bundled_digits() -> tuple[Floats, NDArray[np.integer]]:
+    """Ink (1797, 8, 8), 0 to 1, and which digit each is."""
     from sklearn.datasets import load_digits
 
     pixels, kinds = load_digits(return_X_y=True)
-    glyphs = (pixels.reshape(-1, 8, 8) / 16).astype(np.float32)
+    return (pixels.reshape(-1, 8, 8) / 16).astype(np.float32), kinds
+
+
+def digits_of(file: Path) -> tuple[Floats, NDArray[np.integer]]:
+    """Ink (n, height, width), 0 to 1, and which digit each is."""
+    with np.load(file, allow_pickle=False) as data:
+        images = np.concatenate([data["x_train"], data["x_test"]])
+        return (images / np.float32(255)), np.concatenate([data["y_train"], data["y_test"]])
+
+
+def write_films(
+    out: Path,
+    glyphs: Floats,
+    kinds: NDArray[np.integer],
+    clips: Sequence[int],
+    frames: int,
+    size: int,
+    seed: int,
+) -> None:
+    """Write as many films to each side as `clips` says, and the manifest last."""
     images = divide(kinds, np.random.default_rng([seed, len(SIDES)]))
     rows = []
     for number, side in enumerate(SIDES):
@@ -119,7 +140,7 @@ def write_films(out: Path, clips: Sequence[int], frames: int, size: int, seed: i
         csv.writer(file).writerows([("path", "caption", "split"), *rows])
 
 
-def divide(kinds: NDArray[np.int64], rng: np.random.Generator) -> dict[str, dict[int, list[int]]]:
+def divide(kinds: NDArray[np.integer], rng: np.random.Generator) -> dict[str, dict[int, list[int]]]:
     """Images of each digit by side."""
     images: dict[str, dict[int, list[int]]] = {side: {} for side in SIDES}
     for digit in range(len(DIGITS)):

@@ -25,7 +25,7 @@ def films() -> ModuleType:
 
 
 def test_what_is_written_is_a_manifest_with_its_split(films: ModuleType, tmp_path: Path) -> None:
-    films.write_films(tmp_path, (60, 10, 30), 6, 48, 3)
+    films.write_films(tmp_path, *films.bundled_digits(), (60, 10, 30), 6, 48, 3)
     manifest = load(tmp_path)
     assert manifest.captions
     sides = split(manifest)
@@ -47,12 +47,23 @@ def test_what_is_written_is_a_manifest_with_its_split(films: ModuleType, tmp_pat
 
 def test_the_same_seed_gives_the_same_film_and_no_image_is_on_two_sides(films: ModuleType, tmp_path: Path) -> None:
     for name in "ab":
-        films.write_films(tmp_path / name, (2, 1, 1), 4, 48, 0)
+        films.write_films(tmp_path / name, *films.bundled_digits(), (2, 1, 1), 4, 48, 0)
     for path in sorted((tmp_path / "a").rglob("*.npy")):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
     images = films.divide(np.arange(200) % 10, np.random.default_rng(0))
     sides = [{image for some in images[side].values() for image in some} for side in films.SIDES]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 200
+
+
+def test_digits_of_a_file_are_ink_from_0_to_1(films: ModuleType, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(256, size=(200, 28, 28), dtype=np.uint8)
+    kinds = np.arange(200) % 10
+    np.savez(tmp_path / "m.npz", x_train=images[:160], y_train=kinds[:160], x_test=images[160:], y_test=kinds[160:])
+    glyphs, found = films.digits_of(tmp_path / "m.npz")
+    np.testing.assert_array_equal(np.rint(glyphs * 255), images)
+    np.testing.assert_array_equal(found, kinds)
+    films.write_films(tmp_path / "films", glyphs, found, (2, 1, 1), 4, 40, 0)
+    assert len(load(tmp_path / "films")) == 4
 
 
 @pytest.mark.parametrize(
