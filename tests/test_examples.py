@@ -43,6 +43,15 @@ def test_train_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+def test_captions_of_shapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 20)
+    load("captions_of_shapes").main(tmp_path, pictures=40, epochs=1)
+    assert "cider_d" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 @pytest.mark.parametrize("page", ["README.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))])
 def test_every_flag_and_verb_in_the_docs_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

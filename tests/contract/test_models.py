@@ -199,7 +199,9 @@ CASES = {
 # BatchNorm looks at the whole batch in train mode, which is what it is for; dropout draws anew.
 CRDNNS = {"crdnn", "crdnn_causal", "crdnn_time_pool", "crdnn_control"}
 DIFFERS_IN_TRAIN_MODE = {"timm", "gru_both_mean", "tagger", "tagger_joint", "text_dropout", "rnn_mean", *CRDNNS}
-DIFFERS_IN_TRAIN_MODE |= {"show_and_tell_dropout", "captions_attention_timm", "captions_encoder_decoder_deep"}
+DIFFERS_IN_TRAIN_MODE |= {"captions_attention_timm"} | {
+    case for case, (name, config, _) in CASES.items() if name == "captioner" and config.form != "attention"
+}
 # An autoencoder has one output, its error.
 ONE_OUTPUT = {case for case, (name, _, _) in CASES.items() if name == "autoencoder"}
 # A decoder answers a whole clip, with so many steps; a captioner with as many as there are words it is told.

@@ -21,6 +21,7 @@ from unreel.inference import CaptionExplanation, explain
 from unreel.inference.explain_words import explain_caption
 from unreel.inference.occlusion import mean_frames, occlude
 from unreel.models import Captioner, CaptionerConfig, EncoderConfig
+from unreel.models.picture import Picture
 from unreel.nn import SearchConfig
 from unreel.runs import Run
 from unreel.tasks import Caption
@@ -175,7 +176,7 @@ def test_covering_where_it_is_hottest_stands_beside_covering_by_chance() -> None
 def test_a_captioner_that_does_not_look_has_no_heat() -> None:
     task, clip = captioner("show_and_tell"), clip_of()
     with torch.no_grad():
-        cast(torch.nn.Linear, cast(Captioner, task.model).picture).weight.zero_()
+        cast(Picture, cast(Captioner, task.model).picture).linear.weight.zero_()
     found = explained(task, clip)
     assert not found.importance.any()
     assert found.heat is not None

@@ -57,6 +57,13 @@ def linear(module, x):
     return found["weight"] @ x + found.get("bias", 0)
 
 
+def picture(module, x):
+    """In eval mode."""
+    norm = numbers(module.norm)
+    normal = (linear(module.linear, x) - norm["running_mean"]) / np.sqrt(norm["running_var"] + module.norm.eps)
+    return normal * norm["weight"] + norm["bias"]
+
+
 @pytest.mark.parametrize("form", ["show_and_tell", "encoder_decoder"])
 def test_forms_without_attention_are_those_of_the_papers(form):
     """In float64, word by word, against equations written down a second time."""
@@ -64,16 +71,18 @@ def test_forms_without_attention_are_those_of_the_papers(form):
     decoder = model.decoder
     frames, words = given()
     with torch.no_grad():
+        model.picture.norm.running_mean.uniform_(-1, 1)
+        model.picture.norm.running_var.uniform_(0.5, 2)
         features = model.encode(frames.double() / 255, LENGTHS)
         logits = model.decode(features, LENGTHS, words=words)[0]
     for n, length in enumerate(LENGTHS.tolist()):
         seen = features[n, :length].numpy()
         h = c = np.zeros(6)
         if form == "show_and_tell":
-            h, c = lstm(weights_of(decoder.recurrence), linear(model.picture, seen.mean(0)), h, c)
+            h, c = lstm(weights_of(decoder.recurrence), picture(model.picture, seen.mean(0)), h, c)
         else:
             for frame in seen:
-                h, c = lstm(weights_of(model.reader), linear(model.picture, frame), h, c)
+                h, c = lstm(weights_of(model.reader), picture(model.picture, frame), h, c)
         for row in range(3):
             now = h, c
             for t, word in enumerate(words[n, row].tolist()):

@@ -28,6 +28,7 @@ from unreel.models.caption_decoder import RECURRENCES, AttentiveDecoder, PlainDe
 from unreel.models.cnn_rnn import Readout
 from unreel.models.encoder_maps import MapEncoder, build_map_encoder
 from unreel.models.encoders import Encoder, EncoderConfig, build_encoder, pretrained_statistics
+from unreel.models.picture import Picture
 from unreel.nn import BEGIN, Memory, Normalize, SeesWords, Site, Sites, TimeDistributed, WordState
 from unreel.ops import valid
 
@@ -141,7 +142,7 @@ class Captioner(SeesWords):
         self.encoder = TimeDistributed(encoder, config.micro_batch, config.recompute)
         self.feature_shape: tuple[int, ...] = (encoder.features,)
         self.grid: tuple[int, int] | None = None
-        self.picture: nn.Linear | None = None
+        self.picture: Picture | None = None
         self.reader: nn.Module | None = None
         if isinstance(encoder, MapEncoder):
             self.grid = encoder.grid
@@ -150,7 +151,7 @@ class Captioner(SeesWords):
                 *sizes, config.recurrence, config.dropout, encoder.features, config.attention_size
             )
             return
-        self.picture = nn.Linear(encoder.features, config.embedding_size)
+        self.picture = Picture(encoder.features, config.embedding_size)
         if config.form == "encoder_decoder":
             self.reader = RECURRENCES[config.recurrence](
                 config.embedding_size, config.hidden_size, config.num_layers, dropout=config.dropout
@@ -244,11 +245,12 @@ class Captioner(SeesWords):
         lengths = valid.ragged(lengths, features.shape[1])
         if isinstance(self.decoder, AttentiveDecoder):
             return self._read_places(self.decoder, features, lengths)
-        pictures = cast(nn.Linear, self.picture)
+        picture = cast(Picture, self.picture)
         if self.reader is not None:
-            return self.reader(self.decoder.dropout(pictures(features)), lengths)[1]
+            frames = valid.unpack(picture(valid.pack(features, lengths)), lengths, features.shape[1])
+            return self.reader(self.decoder.dropout(frames), lengths)[1]
         mean = features.mean(1) if lengths is None else valid.mean(features, lengths)
-        return self.decoder.first(pictures(mean))
+        return self.decoder.first(picture(mean))
 
     def _read_places(self, decoder: AttentiveDecoder, features: Tensor, lengths: Tensor | None) -> Memory:
         lengths = valid.full(features) if lengths is None else lengths
