@@ -35,7 +35,7 @@ def draw_pictures(folder: Path, count: int) -> None:
         csv.writer(file).writerows([("path", "caption"), *rows])
 
 
-def main(folder: Path, pictures: int = 300, epochs: int = 10) -> unreel.Run:
+def main(folder: Path, pictures: int = 400, epochs: int = 12) -> unreel.Run:
     draw_pictures(folder / "pictures", pictures)
     config = unreel.RunConfig(
         task="caption",
@@ -48,7 +48,7 @@ def main(folder: Path, pictures: int = 300, epochs: int = 10) -> unreel.Run:
             hidden_size=64,
             dropout=0.0,
         ),
-        optim=unreel.OptimConfig(lr=0.005),
+        optim=unreel.OptimConfig(lr=0.005, warmup=0.2),
         caption=unreel.CaptionConfig(search=unreel.SearchConfig(beam=3, n_best=2)),
         training=unreel.TrainingConfig(epochs=epochs),
     )
