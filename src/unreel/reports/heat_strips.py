@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ from unreel.inference import Explanation
 from unreel.reports.figures import BAD, GOOD, GRID, INK, LIGHT, MODEL, MUTED, plain, png
 from unreel.reports.looks import heated
 from unreel.reports.pictures import as_bytes
+from unreel.reports.spectrograms import grey_field
 
 COLUMNS = 16
 """Frames that are shown at most; of more, that of each stretch which counted most."""
@@ -101,10 +101,7 @@ def _pictures(explanation: Explanation) -> Figure:
 
 def _field(explanation: Explanation) -> Figure:
     """Vectors (T, F), such as frames of a spectrogram, as one picture: time to the right, features upwards."""
-    field = explanation.frames.double().numpy().T[::-1]
-    low, high = np.nanmin(field), np.nanmax(field)
-    scaled = np.nan_to_num((field - low) / max(high - low, 1e-12))
-    seen = np.asarray(mpl.colormaps["gray"](scaled, bytes=True))[..., :3]
+    seen = grey_field(explanation.frames.numpy())
     hot = None if explanation.heat is None else heated(seen, explanation.heat.T.flip(0).double().numpy())
     return _figure(explanation, [Layer("", seen, hot, 0, *_numbers(explanation))])
 
