@@ -231,7 +231,8 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         measured = evaluate(run)
         if measured.caution:
             console.print(f"{run.name}: {measured.caution}", style="yellow", highlight=False, markup=False)
-        run.write_rows("predictions.jsonl", measured.rows)
+        rows = reports.lightened(measured.rows) if run.config.task == "caption" else measured.rows
+        run.write_rows("predictions.jsonl", rows)
         run.write_left_out(measured.left_out)
         if run.config.task == "reconstruct":
             _write_pictures(run, splits, measured)
