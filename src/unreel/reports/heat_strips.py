@@ -24,7 +24,7 @@ from PIL import ImageFont
 from unreel.data.readers.geometry import PLANES
 from unreel.inference import Explanation
 from unreel.reports.figures import BAD, GOOD, GRID, INK, LIGHT, MODEL, MUTED, plain, png
-from unreel.reports.looks import heated
+from unreel.reports.looks import heated, side_by_side
 from unreel.reports.pictures import as_bytes
 from unreel.reports.spectrograms import grey_field
 
@@ -78,17 +78,17 @@ def _pictures(explanation: Explanation) -> Figure:
         inside = np.flatnonzero(views == view)
         stretches = np.array_split(inside, min(COLUMNS, len(inside)))
         shown = [int(stretch[bars[stretch].argmax()]) for stretch in stretches]
-        frames = [np.broadcast_to(pixels[at], (*pixels[at].shape[:2], 3)) for at in shown]
+        frames = list(pixels[shown])
         hot = None
         if explanation.heat is not None:
-            hot = _side_by_side(
+            hot = side_by_side(
                 [heated(frame, explanation.heat[at].double().numpy()) for frame, at in zip(frames, shown, strict=True)]
             )
         name = "" if explanation.views is None else PLANES[view] if view < len(PLANES) else f"view {view}"
         layers.append(
             Layer(
                 name,
-                _side_by_side(frames),
+                side_by_side(frames),
                 hot,
                 len(shown),
                 bars[inside],
@@ -150,13 +150,6 @@ def _numbers(
         None if covered is None else covered[explanation.occlusion.parts].double().numpy(),
         None if attention is None else attention.double().numpy(),
     )
-
-
-def _side_by_side(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Frames (H, W, 3) in one row, a white line between them."""
-    width = max(1, round(frames[0].shape[1] * 0.03))
-    line = np.full((frames[0].shape[0], width, 3), 255, dtype=np.uint8)
-    return np.concatenate([part for frame in frames for part in (frame, line)][:-1], axis=1)
 
 
 def _figure(explanation: Explanation, layers: Sequence[Layer]) -> Figure:
