@@ -32,7 +32,6 @@ from unreel.inference.reconstructions import evaluate_copies, reconstruct
 from unreel.models import CRDNNConfig
 from unreel.runs import Run, load_manifest, load_run_config, output_names, with_vocabulary, write_whole
 from unreel.tasks import TASKS
-from unreel.tokens import TextConfig
 from unreel.training import Best
 
 _WITHOUT_LABELS = ("auc", "ap")  # measures of a reconstruction that cannot be told without labels
@@ -85,7 +84,7 @@ def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
     Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are
-    read by the rule that their measures take, unless another reading of texts was asked for. `tag` says one of all
+    read by the rule that their measures take, unless another rule was asked for. `tag` says one of all
     labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`, which
     says of each label whether it holds; the console tells why.
     """
@@ -95,8 +94,8 @@ def settled(config: RunConfig, console: Console) -> RunConfig:
     )
     if whole and config.data.sampling == SamplingConfig():
         config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
-    if config.task == "caption" and config.data.text == TextConfig():
-        config = replace(config, data=replace(config.data, text=TextConfig(rule="ptb")))
+    if config.task == "caption" and config.data.text.rule is None:
+        config = replace(config, data=replace(config.data, text=replace(config.data.text, rule="ptb")))
     if config.task != "tag":
         return config
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
@@ -231,7 +230,8 @@ def _one(config: RunConfig, folder: Path, manifest: Manifest, report: DataReport
         measured = evaluate(run)
         if measured.caution:
             console.print(f"{run.name}: {measured.caution}", style="yellow", highlight=False, markup=False)
-        run.write_rows("predictions.jsonl", measured.rows)
+        rows = reports.lightened(measured.rows) if run.config.task == "caption" else measured.rows
+        run.write_rows("predictions.jsonl", rows)
         run.write_left_out(measured.left_out)
         if run.config.task == "reconstruct":
             _write_pictures(run, splits, measured)

@@ -218,7 +218,8 @@ class Run:
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """Read JSON lines; none where the file does not exist."""
         path = self.folder / name
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+        text = path.read_text("utf-8") if path.is_file() else ""
+        return [json.loads(line) for line in text.split("\n") if line]  # splitlines would also cut a text at U+2028
 
     def write_left_out(self, left_out: Mapping[str, str]) -> None:
         """List the files that could not be read, adding to those listed before."""

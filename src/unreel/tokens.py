@@ -61,8 +61,9 @@ class TextConfig:
 
     Args:
         tokens: `words`, or `characters`.
-        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English. Words
-            that a file gives one by one (CoNLL) stay as they are.
+        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English; None
+            for `unicode`, but where captions are learned `ptb`. Words that a file gives one by one (CoNLL) stay as
+            they are.
         lower: tokens in lower case; those of `ptb` always are.
         min_count: a token that the training side has fewer times is unknown.
         max_length: tokens of a text that are taken, from its beginning; None for all.
@@ -70,7 +71,7 @@ class TextConfig:
     """
 
     tokens: Literal["words", "characters"] = "words"
-    rule: Literal["unicode", "kim", "ptb"] = "unicode"
+    rule: Literal["unicode", "kim", "ptb"] | None = None
     lower: bool = True
     min_count: int = 2
     max_length: int | None = None

@@ -24,6 +24,7 @@ from unreel.errors import ConfigError
 from unreel.inference import intervals
 from unreel.models import CaptionerConfig, EncoderConfig
 from unreel.nn import SearchConfig
+from unreel.reports.gallery import SHOWN
 from unreel.runs import Run, load_manifest
 from unreel.tasks import CaptionConfig
 from unreel.tokens import TextConfig
@@ -94,7 +95,10 @@ def test_pictures_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert sum(row["cider_d"] for row in rows) / len(rows) == pytest.approx(mark, rel=1e-4)
     [best] = rows[0]["captions"]
     assert best["caption"] == rows[0]["caption"] == " ".join(word["word"] for word in best["words"])
-    for word in best["words"]:
+    words = [row["captions"][0]["words"] for row in rows]
+    shown = [said for said in words if any("attention" in word for word in said)]
+    assert 0 < len(shown) <= 3 * SHOWN < len(rows)  # those of the gallery
+    for word in shown[0]:
         assert word["log_prob"] <= 0
         assert len(word["attention"]) == 1
         assert sum(word["attention"][0]) == pytest.approx(1, abs=1e-2)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unreel.reports import worth_explaining, write
+from unreel.reports import lightened, worth_explaining, write
 from unreel.reports.captions import captions, sameness
 from unreel.reports.gallery import SHOWN, chosen, gallery
 from unreel.reports.looks import find_grid, look
@@ -79,7 +79,7 @@ def test_the_gallery(caption_run: Path) -> None:
     looked = [int(np.sum(word["attention"], 1).argmax()) for word in said]
     assert [word.frame for word in film.words] == looked
     assert [word.probability for word in film.words] == pytest.approx([np.exp(word["log_prob"]) for word in said])
-    assert film.caption == results.predictions[40]["caption"]
+    assert " ".join(word.text for word in film.words) == results.predictions[40]["caption"]
     assert film.references == ("A dog runs 40 .", "the red cat <b> sleeps")
     assert film.score == "CIDEr-D 9.00"
     for clip in (*best, *worst, *rest):
@@ -89,6 +89,23 @@ def test_the_gallery(caption_run: Path) -> None:
     assert strips(results) is None
 
 
+def test_only_clips_of_the_gallery_keep_where_they_looked(caption_run: Path) -> None:
+    results = read_results(caption_run)
+    light = lightened(results.predictions)
+    shown = {row["file"] for several in chosen(results.predictions) for row in several}
+    assert len(shown) == 3 * SHOWN < len(light)
+    for before, after in zip(results.predictions, light, strict=True):
+        if before["file"] in shown:
+            assert after == before
+            continue
+        words = [word for caption in after["captions"] for word in caption["words"]]
+        assert [word.keys() for word in words] == [{"word", "log_prob"}] * len(words)
+        assert {**after, "captions": 0} == {**before, "captions": 0}
+        assert all("attention" in word for word in before["captions"][0]["words"])
+    (caption_run / "predictions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in light))
+    assert gallery(read_results(caption_run)) == gallery(results)
+
+
 def test_without_attention_there_are_words_alone(caption_run: Path) -> None:
     rows = [json.loads(line) for line in (caption_run / "predictions.jsonl").read_text().splitlines()]
     for one in rows:
@@ -96,6 +113,7 @@ def test_without_attention_there_are_words_alone(caption_run: Path) -> None:
             del word["attention"]
     rows[39]["captions"], rows[39]["caption"] = [], "no numbers"
     rows[38]["captions"], rows[38]["caption"] = [{"words": []}], ""
+    rows[37]["truth"] = [f"reference {number}" for number in range(40)]
     (caption_run / "predictions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     found = gallery(read_results(caption_run))
     assert found is not None
@@ -103,6 +121,7 @@ def test_without_attention_there_are_words_alone(caption_run: Path) -> None:
     assert [word.text for word in found.groups[0][1][1].words] == ["no", "numbers"]
     page = write(caption_run).read_text("utf-8")
     assert "(nothing)" in page
+    assert "<li>reference 4</li><li>and 35 more</li>" in page
     assert "where it looked" not in page
 
 

@@ -47,9 +47,25 @@ def test_float_frames_are_stretched(tmp_path: Path) -> None:
     assert (pixels.min(), pixels.max()) == (0, 255)
 
 
+def test_vectors_are_one_picture_with_time_to_the_right_and_features_upwards(tmp_path: Path) -> None:
+    vectors = np.zeros((200, 3), dtype=np.float32)
+    vectors[150:, 2] = 8
+    vectors[:, 0] = -8
+    np.save(tmp_path / "numbers.npy", vectors)
+    found = pictures(tmp_path, "numbers.npy", None, None)
+    assert (len(found.images), found.wide, found.missing) == (1, True, "")
+    pixels = np.asarray(open_address(found.images[0]).convert("L")).astype(int)
+    assert pixels.shape == (3, 200)
+    assert pixels[0, 149:151].tolist() == [128, 255]
+    assert not pixels[2].any()
+    later = pictures(tmp_path, "numbers.npy", 150.0, 159.0)
+    assert open_address(later.images[0]).size == (10, 3)
+    assert later.captions == ("from 150.00 s",)
+
+
 def test_what_cannot_be_shown_says_why(tmp_path: Path) -> None:
-    np.save(tmp_path / "features.npy", np.zeros((5, 7), dtype=np.float32))
+    (tmp_path / "words.txt").write_text("a dog runs")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert "(7,)" in pictures(tmp_path, "features.npy", None, None).missing
+    assert "no picture" in pictures(tmp_path, "words.txt", None, None).missing
     assert pictures(tmp_path, "broken.mp4", None, None).missing
     assert "does not say" in pictures(None, "a.mp4", None, None).missing

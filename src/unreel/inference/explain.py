@@ -23,7 +23,7 @@ from unreel.devices import best_device
 from unreel.errors import ConfigError
 from unreel.inference.explain_words import CaptionExplanation, asked_words, explain_caption
 from unreel.inference.heat import Method, find_heat, over_frames, strongest
-from unreel.inference.occlusion import Occlusion, occlude, pooled, rank_correlation
+from unreel.inference.occlusion import Occlusion, agreement, occlude
 from unreel.inference.outputs import build_loader, described, nothing
 from unreel.inference.predict import find_examples
 from unreel.models import Model
@@ -216,12 +216,6 @@ def _explanation(
     spread = over_frames(heat.places[0], _space(clip.frames))
     occlusion = occlude(task, batch, number, asked.with_patches and spread is not None)
     importance = heat.importance[0].cpu()
-    agreement: dict[str, float | None] = {"frames": None, "patches": None}
-    if occlusion.frames is not None:
-        of_parts = torch.zeros_like(occlusion.frames).index_add(0, occlusion.parts, importance.double())
-        agreement["frames"] = rank_correlation(of_parts, occlusion.frames)
-    if occlusion.patches is not None and spread is not None:
-        agreement["patches"] = rank_correlation(pooled(spread, occlusion.patches.shape), occlusion.patches)
     return Explanation(
         where=where,
         target=run.labels[number],
@@ -235,7 +229,7 @@ def _explanation(
         heat=None if spread is None else spread.cpu(),
         attention=None if heat.attention is None else heat.attention[0].cpu(),
         occlusion=occlusion,
-        agreement=agreement,
+        agreement=agreement(occlusion, importance, spread),
     )
 
 

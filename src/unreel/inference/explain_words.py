@@ -21,7 +21,7 @@ from unreel.clip import Clip, ClipBatch, collate
 from unreel.data import Broken
 from unreel.errors import ConfigError
 from unreel.inference.heat import Method, over_frames, weigh
-from unreel.inference.occlusion import Occlusion, falls, pooled, rank_correlation
+from unreel.inference.occlusion import Occlusion, agreement, falls, pooled
 from unreel.nearest import nearest
 from unreel.nn import BEGIN, SeesWords, Watch
 from unreel.tasks import Caption
@@ -148,14 +148,16 @@ def explain_caption(
     model = cast(SeesWords, task.model)
     found = _heat_of_words(model, batch, indices, method)
     space = tuple(clip.frames.shape[2:]) if clip.frames.ndim == 4 else ()
-    spread = [over_frames(one, space) for one in found.places]
-    occlusion = falls(lambda clips: _log_probs(model, clips, indices)[0], batch, with_patches and None not in spread)
-    places = None if None in spread else found.places.cpu()
+    spread = [over_frames(one, space) for one in found.places]  # of all words, or of none
+    has_places = spread[0] is not None
+    occlusion = falls(lambda clips: _log_probs(model, clips, indices)[0], batch, with_patches and has_places)
     attention = found.attention
     if attention is not None:
         space_of_map, count = found.places.shape[2:], attention.shape[-1]
         grid = tuple(space_of_map) if len(space_of_map) == 2 and space_of_map.numel() == count else (1, count)
         attention = attention.unflatten(-1, grid).cpu()
+    looked = [None if attention is None else over_frames(attention[number], space) for number in range(len(words))]
+    of_words = [occlusion.of(number) for number in range(len(words))]
     return CaptionExplanation(
         where=where,
         words=words,
@@ -165,11 +167,11 @@ def explain_caption(
         frames=clip.frames,
         times=clip.times,
         importance=found.importance.cpu(),
-        heat=None if places is None else places / places.amax((1, 2, 3), keepdim=True).clamp_min(1e-30),
+        heat=(found.places / found.places.amax((1, 2, 3), keepdim=True).clamp_min(1e-30)).cpu() if has_places else None,
         attention=attention,
         occlusion=occlusion,
-        agreement=tuple(_agreement(found, spread, occlusion, number) for number in range(len(words))),
-        covering=tuple(_covering(places, attention, space, occlusion, number) for number in range(len(words))),
+        agreement=tuple(map(agreement, of_words, found.importance, spread)),
+        covering=tuple(map(_covering, of_words, spread, looked)),
     )
 
 
@@ -208,31 +210,13 @@ def _log_probs(model: SeesWords, batch: ClipBatch, words: Tensor) -> tuple[Tenso
     return logits[:, 0].log_softmax(-1).gather(-1, chosen)[..., 0], attention
 
 
-def _agreement(
-    found: _Found, spread: Sequence[Tensor | None], occlusion: Occlusion, number: int
-) -> dict[str, float | None]:
-    agreement: dict[str, float | None] = dict.fromkeys(AGREEMENT)
-    if occlusion.frames is not None:
-        lost = occlusion.frames[:, number]
-        importance = found.importance[number].double().cpu()
-        agreement["frames"] = rank_correlation(torch.zeros_like(lost).index_add(0, occlusion.parts, importance), lost)
-    heat = spread[number]
-    if occlusion.patches is not None and heat is not None:
-        lost = occlusion.patches[..., number]
-        agreement["patches"] = rank_correlation(pooled(heat, lost.shape), lost)
-    return agreement
-
-
-def _covering(
-    heat: Tensor | None, attention: Tensor | None, space: tuple[int, ...], occlusion: Occlusion, number: int
-) -> dict[str, tuple[float, float]]:
-    """What the word lost under the hottest patch, and under a patch by chance."""
-    if occlusion.patches is None:
+def _covering(occlusion: Occlusion, heat: Tensor | None, looked: Tensor | None) -> dict[str, tuple[float, float]]:
+    """What a word lost under the hottest patch, and under a patch by chance; heat and attention (T, H, W)."""
+    lost = occlusion.patches
+    if lost is None:
         return {}
-    lost = occlusion.patches[..., number]
     found = {}
-    for name, several in (("heat", heat), ("attention", attention)):
-        spread = None if several is None else over_frames(several[number], space)
+    for name, spread in (("heat", heat), ("attention", looked)):
         if spread is not None and spread.any():
             hottest = int(pooled(spread, lost.shape).argmax())
             found[name] = (float(lost.flatten()[hottest]), float(lost.mean()))

@@ -45,6 +45,11 @@ class Occlusion:
     frames: Tensor | None
     patches: Tensor | None
 
+    def of(self, number: int) -> Occlusion:
+        """That of one of several scores."""
+        frames, patches = (None if lost is None else lost[..., number] for lost in (self.frames, self.patches))
+        return Occlusion(self.parts, frames, patches)
+
 
 def occlude(answer: Answer, clip: ClipBatch, target: int, with_patches: bool = True) -> Occlusion:
     """Cover parts and patches of one clip.
@@ -109,6 +114,23 @@ def pooled(heat: Tensor, grid: Sequence[int]) -> Tensor:
     if total.ndim == 3:
         return functional.adaptive_avg_pool1d(total, grid[0])[0, 0]
     return functional.adaptive_avg_pool2d(total, (grid[0], grid[1]))[0, 0]
+
+
+def agreement(occlusion: Occlusion, importance: Tensor, heat: Tensor | None) -> dict[str, float | None]:
+    """`frames` and `patches`: the rank correlation of what was lost and of the heat; None where there is none.
+
+    Args:
+        occlusion: of one score.
+        importance: (T,) the share of each frame in the heat.
+        heat: (T, *space) over the frames; None where it has no places.
+    """
+    found: dict[str, float | None] = {"frames": None, "patches": None}
+    if occlusion.frames is not None:
+        of_parts = torch.zeros_like(occlusion.frames).index_add(0, occlusion.parts, importance.double().cpu())
+        found["frames"] = rank_correlation(of_parts, occlusion.frames)
+    if occlusion.patches is not None and heat is not None:
+        found["patches"] = rank_correlation(pooled(heat, occlusion.patches.shape), occlusion.patches)
+    return found
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> float | None:

@@ -1,5 +1,6 @@
 from unreel.reports import reconstructions
 from unreel.reports.explanation_files import write_explanations
+from unreel.reports.gallery import lightened
 from unreel.reports.page import EXPLANATIONS, write
 from unreel.reports.reconstructions import errors_png
 from unreel.reports.strips import worth_explaining
@@ -11,6 +12,7 @@ __all__ = [
     "EXPLANATIONS",
     "FRAME_TASKS",
     "errors_png",
+    "lightened",
     "reconstructions",
     "timeline_png",
     "worth_explaining",

@@ -56,11 +56,6 @@ class Captioned:
     score: str
     references: tuple[str, ...]
 
-    @property
-    def caption(self) -> str:
-        """The caption as one line."""
-        return " ".join(word.text for word in self.words)
-
 
 @dataclass(frozen=True)
 class Gallery:
@@ -98,6 +93,23 @@ def chosen(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], 
     return best, worst, rest[:SHOWN]
 
 
+def lightened(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of captions as a run keeps them: where words looked stands only in those of clips that the gallery shows.
+
+    Of a film that is a number for each place of each frame, word by word: of a thousand films a hundred megabytes.
+    """
+    shown = {id(row) for several in chosen(rows) for row in several}
+    return [row if id(row) in shown else _without_attention(row) for row in rows]
+
+
+def _without_attention(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    captions = [
+        caption | {"words": [{key: word[key] for key in word if key != "attention"} for word in caption["words"]]}
+        for caption in row["captions"]
+    ]
+    return {**row, "captions": captions}
+
+
 def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
     return cider_d_of(row) or 0.0, -(row.get("score") or 0.0)
 
@@ -112,7 +124,7 @@ def _captioned(results: Results, row: Mapping[str, Any]) -> Captioned:
     shown = pictures(results.data_root, file, start, end, reading=results.reading, alone=_ALONE)
     said = (row.get("captions") or [{}])[0].get("words") or [{"word": word} for word in row["caption"].split()]
     attended = [np.asarray(word["attention"], dtype=float) for word in said if word.get("attention") is not None]
-    frames = _seen(results, row) if len(attended) == len(said) and not shown.missing else None
+    frames = _seen(results, row) if attended and len(attended) == len(said) and not shown.missing else None
     words = []
     for number, word in enumerate(said):
         picture, frame = _looked(frames, attended[number]) if frames is not None else ("", None)

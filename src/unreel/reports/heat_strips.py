@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,8 +24,9 @@ from PIL import ImageFont
 from unreel.data.readers.geometry import PLANES
 from unreel.inference import Explanation
 from unreel.reports.figures import BAD, GOOD, GRID, INK, LIGHT, MODEL, MUTED, plain, png
-from unreel.reports.looks import heated
+from unreel.reports.looks import heated, side_by_side
 from unreel.reports.pictures import as_bytes
+from unreel.reports.spectrograms import grey_field
 
 COLUMNS = 16
 """Frames that are shown at most; of more, that of each stretch which counted most."""
@@ -78,17 +78,17 @@ def _pictures(explanation: Explanation) -> Figure:
         inside = np.flatnonzero(views == view)
         stretches = np.array_split(inside, min(COLUMNS, len(inside)))
         shown = [int(stretch[bars[stretch].argmax()]) for stretch in stretches]
-        frames = [np.broadcast_to(pixels[at], (*pixels[at].shape[:2], 3)) for at in shown]
+        frames = list(pixels[shown])
         hot = None
         if explanation.heat is not None:
-            hot = _side_by_side(
+            hot = side_by_side(
                 [heated(frame, explanation.heat[at].double().numpy()) for frame, at in zip(frames, shown, strict=True)]
             )
         name = "" if explanation.views is None else PLANES[view] if view < len(PLANES) else f"view {view}"
         layers.append(
             Layer(
                 name,
-                _side_by_side(frames),
+                side_by_side(frames),
                 hot,
                 len(shown),
                 bars[inside],
@@ -101,10 +101,7 @@ def _pictures(explanation: Explanation) -> Figure:
 
 def _field(explanation: Explanation) -> Figure:
     """Vectors (T, F), such as frames of a spectrogram, as one picture: time to the right, features upwards."""
-    field = explanation.frames.double().numpy().T[::-1]
-    low, high = np.nanmin(field), np.nanmax(field)
-    scaled = np.nan_to_num((field - low) / max(high - low, 1e-12))
-    seen = np.asarray(mpl.colormaps["gray"](scaled, bytes=True))[..., :3]
+    seen = grey_field(explanation.frames.numpy())
     hot = None if explanation.heat is None else heated(seen, explanation.heat.T.flip(0).double().numpy())
     return _figure(explanation, [Layer("", seen, hot, 0, *_numbers(explanation))])
 
@@ -153,13 +150,6 @@ def _numbers(
         None if covered is None else covered[explanation.occlusion.parts].double().numpy(),
         None if attention is None else attention.double().numpy(),
     )
-
-
-def _side_by_side(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Frames (H, W, 3) in one row, a white line between them."""
-    width = max(1, round(frames[0].shape[1] * 0.03))
-    line = np.full((frames[0].shape[0], width, 3), 255, dtype=np.uint8)
-    return np.concatenate([part for frame in frames for part in (frame, line)][:-1], axis=1)
 
 
 def _figure(explanation: Explanation, layers: Sequence[Layer]) -> Figure:

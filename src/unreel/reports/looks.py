@@ -6,6 +6,7 @@ Shape letters: T frames, P places of a map (h, w), H W pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -36,6 +37,14 @@ def look_at(frames: NDArray[np.uint8], places: NDArray[np.float64]) -> tuple[NDA
     """The frame of (T, H, W, 1 or 3) that has most of the heat (T, h, w), with it over it; and its number."""
     frame = int(places.sum((1, 2)).argmax())
     return look(frames[frame], places[frame] / max(places.max(), 1e-12)), frame
+
+
+def side_by_side(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Frames (H, W, 1 or 3) in one row (H, ·, 3), a white line between them."""
+    height, width = frames[0].shape[:2]
+    line = np.full((height, max(1, round(width * 0.03)), 3), 255, dtype=np.uint8)
+    shown = [np.broadcast_to(frame, (height, width, 3)) for frame in frames]
+    return np.concatenate([part for frame in shown for part in (frame, line)][:-1], axis=1)
 
 
 def find_grid(places: int, frame: tuple[int, ...]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Pictures: a few frames of a clip as images inside the page; of sound, its spectrogram.
+"""Pictures: a few frames of a clip as images inside the page; of sound and of vectors, all of them as one picture.
 
 What this file is not: it chooses no clips. Frames that cannot be shown (the file is gone or broken, or a frame is no
 picture) give the reason in place of the images: a report never fails because the data moved.
@@ -21,8 +21,9 @@ from unreel.data import Reading
 from unreel.data.readers import open_source
 from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.geometry import PLANES
+from unreel.data.readers.source import Source
 from unreel.errors import ReadError, UnreelError
-from unreel.reports.spectrograms import read_spectrogram
+from unreel.reports.spectrograms import frames_between, grey_field, read_vectors, spectrogram
 
 FRAMES = 8
 HEIGHT = 96  # pixels; higher frames are made smaller
@@ -57,7 +58,7 @@ def pictures(
     alone: int = HEIGHT,
 ) -> Pictures:
     """Frames of `file` at equal distances from `start` to `end`; of a scan as many slices from the midst of each plane;
-    of a sound the spectrogram in between.
+    of a sound the spectrogram in between, of other vectors one picture likewise.
 
     Args:
         root: folder that `file` starts from, None where it is not known.
@@ -69,11 +70,14 @@ def pictures(
     """
     if root is None:
         return Pictures(missing="the configuration does not say where the data lies")
+    path = root / file
     try:
-        if is_sound_name(file):
-            spectrogram, (begin, _) = read_spectrogram(root / file, start, end, reading)
-            return Pictures((address(spectrogram),), (begin,), (f"from {begin:.2f} s",), wide=True)
-        pixels, times, captions = read_pictures(root / file, start, end, frames, reading)
+        with open_source(path, reading) as source:
+            if len(source.frame_shape) == 1:
+                vectors, (begin, _) = read_vectors(source, path, start, end)
+                picture = spectrogram(vectors) if is_sound_name(file) else grey_field(vectors)
+                return Pictures((address(picture),), (begin,), (f"from {begin:.2f} s",), wide=True)
+            pixels, times, captions = _frames(source, path, start, end, frames)
     except (UnreelError, OSError) as error:
         return Pictures(missing=getattr(error, "reason", str(error)))
     height = alone if len(pixels) == 1 else HEIGHT
@@ -89,15 +93,17 @@ def read_pictures(
         ReadError: the file cannot be read, or its frames are no pictures.
     """
     with open_source(path, reading) as source:
-        times = np.asarray(source.times, dtype=np.float64)
-        inside = np.flatnonzero(
-            (times >= (-np.inf if start is None else start)) & (times <= (np.inf if end is None else end))
-        )
-        if not len(inside):
-            raise ReadError(path, f"no frame between {start} and {end} s")
-        views = None if source.views is None else source.views.numpy()
-        chosen = _spread(inside, frames) if views is None else _of_each(views, inside, frames)
-        pixels = np.asarray(source.read(chosen.tolist()))
+        return _frames(source, path, start, end, frames)
+
+
+def _frames(
+    source: Source, path: Path, start: float | None, end: float | None, frames: int
+) -> tuple[list[NDArray[np.uint8]], tuple[float, ...], tuple[str, ...]]:
+    inside = frames_between(source, path, start, end)
+    times = source.times.numpy()
+    views = None if source.views is None else source.views.numpy()
+    chosen = _spread(inside, frames) if views is None else _of_each(views, inside, frames)
+    pixels = source.read(chosen.tolist()).numpy()
     if pixels.ndim != 4:
         raise ReadError(path, f"a frame of shape {pixels.shape[1:]} is no picture")
     captions = [f"{times[index]:.2f} s" if views is None else _place(views, index) for index in chosen.tolist()]
@@ -139,8 +145,8 @@ def address(pixels: NDArray[np.uint8], height: int = HEIGHT) -> str:
     if not small:
         image = image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # A tiny frame is kept exact; a photograph would be ten times larger as PNG.
-    if small and max(image.size) <= HEIGHT:
+    # A tiny picture is kept exact; a photograph would be ten times larger as PNG.
+    if small and image.width * image.height <= HEIGHT**2:
         image.save(buffer, "PNG", optimize=True)
         kind = "png"
     else:

@@ -16,12 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from unreel.inference import CaptionExplanation
 from unreel.reports.figures import BAD, GOOD, GRID, INK, LIGHT, MODEL, MUTED, plain, png
-from unreel.reports.looks import look_at
+from unreel.reports.looks import look_at, side_by_side
 from unreel.reports.pictures import as_bytes
 
 COLUMNS, FRAMES = 8, 16
@@ -44,17 +43,17 @@ def word_strip(explanation: CaptionExplanation) -> bytes:
     cell = _WORD + len(maps) * (height + (_UNDER if several else _GAP)) + (_BARS + _BETWEEN if several else _UNDER)
     first = int(whole and not several)  # a single picture has a cell of its own, before the words
     rows = max(1, math.ceil((len(explanation.words) + first) / COLUMNS))
-    film = _film(frames) if frames is not None and several else None
-    long, tall = (0.0, 0.0) if film is None else _size_of_film(film, len(_shown(len(explanation.times))))
+    shown = _shown(len(explanation.times))
+    film = side_by_side(list(frames[shown])) if frames is not None and several else None
+    long, tall = (0.0, 0.0) if film is None else _size_of_film(film, len(shown))
     above = 0.0 if film is None else tall + _UNDER + _GAP
     page = _TITLE + above + rows * (cell + _BETWEEN)
     figure = Figure(figsize=(_across() + 2 * _MARGIN, page))
     canvas = _Canvas(figure, page)
     _draw_title(canvas, explanation, several)
     top = _TITLE
-    if film is not None and frames is not None:
+    if film is not None:
         _picture(canvas.axes(_MARGIN, top, long, tall), film)
-        shown = _shown(len(frames))
         for place, frame in enumerate(shown):
             middle = _MARGIN + (place + 0.5) * long / len(shown)
             canvas.text(middle, top + tall + 0.12, str(frame), 6.5, MUTED, "center")
@@ -125,13 +124,6 @@ def _size_of_film(film: NDArray[np.uint8], count: int) -> tuple[float, float]:
 
 def _shown(count: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)).tolist()
-
-
-def _film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Some of the frames side by side, a white line between them."""
-    line = np.full((frames.shape[1], max(1, frames.shape[2] // 30), 3), 255, dtype=np.uint8)
-    shown = [np.broadcast_to(frames[at], (*frames.shape[1:3], 3)) for at in _shown(len(frames))]
-    return np.concatenate([part for frame in shown for part in (frame, line)][:-1], axis=1)
 
 
 def _draw_title(canvas: _Canvas, explanation: CaptionExplanation, several: bool) -> None:
@@ -213,7 +205,6 @@ def _draw_frames(axes: Axes, explanation: CaptionExplanation, number: int, highe
     beside.plot(places, lost[explanation.occlusion.parts, number].numpy(), color=LIGHT[BAD], lw=1)
     beside.axhline(0, color=LIGHT[BAD], lw=0.3)
     beside.set_ylim(-1.1 * highest[1] or -1, 1.1 * highest[1] or 1)
-    beside.yaxis.set_major_locator(MaxNLocator(2))
     beside.set_yticks([])
     beside.spines[:].set_visible(False)
 
