@@ -219,6 +219,7 @@ CAPTION = RunConfig(
         num_layers=2,
         dropout=0.1,
         attention_size=5,
+        positions=True,
         micro_batch=8,
         recompute=True,
     ),

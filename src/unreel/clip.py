@@ -274,28 +274,19 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
                     f"clips of one batch need one {what}: {first.key!r} has {ours}, {clip.key!r} has {theirs}"
                 )
     return ClipBatch(
-        frames=_pad([clip.frames for clip in clips]),
+        frames=stacked([clip.frames for clip in clips]),
         lengths=torch.tensor([len(clip) for clip in clips]),
-        times=_pad([clip.times for clip in clips]),
+        times=stacked([clip.times for clip in clips]),
         keys=tuple(clip.key for clip in clips),
-        views=None if first.views is None else _pad([clip.views for clip in clips if clip.views is not None]),
+        views=None if first.views is None else stacked([clip.views for clip in clips if clip.views is not None]),
         targets={name: _join_targets(name, clips) for name in first.targets},
     )
 
 
-def _pad(tensors: Sequence[Tensor]) -> Tensor:
-    longest = max(len(tensor) for tensor in tensors)
-    padded = tensors[0].new_zeros((len(tensors), longest, *tensors[0].shape[1:]))
-    for row, tensor in zip(padded, tensors, strict=True):
-        row[: len(tensor)] = tensor
-    return padded
-
-
 def _join_targets(name: str, clips: Sequence[Clip]) -> Tensor:
     targets = [clip.targets[name] for clip in clips]
-    if all(target.shape == targets[0].shape for target in targets):
-        return torch.stack(targets)
-    if targets[0].ndim >= 2 and all(target.ndim == targets[0].ndim for target in targets):
+    of_rows = targets[0].ndim >= 2 and all(target.ndim == targets[0].ndim for target in targets)
+    if of_rows or all(target.shape == targets[0].shape for target in targets):
         return stacked(targets)
     for clip, target in zip(clips, targets, strict=True):
         if target.ndim == 0 or len(target) != len(clip):
@@ -303,14 +294,18 @@ def _join_targets(name: str, clips: Sequence[Clip]) -> Tensor:
                 f"target {name!r} must have one shape in all clips, one row per frame, or be a list of rows; "
                 f"{clip.key!r} has {len(clip)} frames and a target of {tuple(target.shape)}"
             )
-    return _pad(targets)
+    return stacked(targets)
 
 
 def stacked(tensors: Sequence[Tensor]) -> Tensor:
     """N tensors of one number of dimensions side by side, padded with zeros behind where they differ in size."""
     if all(tensor.shape == tensors[0].shape for tensor in tensors):
         return torch.stack(list(tensors))
-    return torch.cat(widened([tensor.unsqueeze(0) for tensor in tensors]))
+    shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    padded = tensors[0].new_zeros((len(tensors), *shape))
+    for row, tensor in zip(padded, tensors, strict=True):
+        row[tuple(slice(size) for size in tensor.shape)] = tensor
+    return padded
 
 
 def widened(tensors: Sequence[Tensor]) -> list[Tensor]:

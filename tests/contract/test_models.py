@@ -178,6 +178,11 @@ CASES = {
         dataclasses.replace(CAPTIONS, form="attention", recurrence="gru", num_layers=2, attention_size=4),
         IMAGE,
     ),
+    "captions_attention_positions": (
+        "captioner",
+        dataclasses.replace(CAPTIONS, form="attention", positions=True, attention_size=4),
+        IMAGE,
+    ),
     "captions_attention_timm": (
         "captioner",
         dataclasses.replace(CAPTIONS, form="attention", encoder=EncoderConfig("test_resnet"), attention_size=4),

@@ -7,6 +7,7 @@ import torch
 from unreel.errors import ConfigError
 from unreel.models import Captioner, CaptionerConfig, EncoderConfig, summarize
 from unreel.nn import SeesWords
+from unreel.nn.positions import positions
 
 SMALL = EncoderConfig(channels=(4, 6), features=8)
 SHAPE, V = (2, 8, 8), 7
@@ -91,9 +92,13 @@ def test_forms_without_attention_are_those_of_the_papers(form):
                 np.testing.assert_allclose(logits[n, row, t], linear(decoder.head, now[0]), rtol=1e-9, atol=1e-12)
 
 
-def test_attention_is_that_of_xu_et_al():
-    """In float64, against equations 4 to 6, 7, 9 and 13, section 4.2.1 and the two of the first state."""
-    model = build("attention", attention_size=4).double()
+@pytest.mark.parametrize("told", [False, True])
+def test_attention_is_that_of_xu_et_al(told):
+    """In float64, against equations 4 to 6, 7, 9 and 13, section 4.2.1 and the two of the first state.
+
+    Positions, where they are told, stand behind the features of each place.
+    """
+    model = build("attention", attention_size=4, positions=told).double()
     decoder, attention = model.decoder, model.decoder.attention
     frames, words = given()
     with torch.no_grad():
@@ -103,6 +108,9 @@ def test_attention_is_that_of_xu_et_al():
     assert model.grid == (4, 4)
     for n, length in enumerate(LENGTHS.tolist()):
         places = features[n, :length].flatten(0, 1).numpy()
+        if told:
+            when_and_where = positions(LENGTHS[n : n + 1], length, (4, 4))[0].flatten(0, 1).numpy()
+            places = np.concatenate([places, when_and_where], 1)
         mean = places.mean(0)
         for row in range(3):
             h, c = (np.tanh(linear(layer, mean)) for layer in decoder.begin)
@@ -187,16 +195,38 @@ def test_what_stands_in_the_padding_of_features_is_not_read(form):
     )
 
 
-def test_the_order_of_frames_is_known_to_the_encoder_decoder_alone():
+@pytest.mark.parametrize(
+    ("form", "told", "control"),
+    [
+        ("show_and_tell", False, "show_and_tell"),
+        ("attention", False, "attention"),
+        ("attention", True, "attention"),
+        ("encoder_decoder", False, "show_and_tell"),
+    ],
+)
+def test_the_order_of_frames_is_known_to_the_encoder_decoder_and_to_positions_and_to_no_control(form, told, control):
     frames, words = given()
-    for form in FORMS:
-        model = build(form)
+    model = build(form, positions=told)
+    config = model.config.control()
+    assert config.form == control
+    assert config.encoder == model.config.encoder
+    assert (config == model.config) == (form != "encoder_decoder" and not told)
+    torch.manual_seed(0)
+    for one, knows in ((model, config != model.config), (Captioner(config, SHAPE, V).eval(), False)):
         with torch.no_grad():
-            same = torch.allclose(model(frames, words=words)[0], model(frames.flip(1), words=words)[0], atol=1e-6)
-        assert same == (form != "encoder_decoder")
-        control = model.config.control()
-        assert control.form == {"encoder_decoder": "show_and_tell"}.get(form, form)
-        assert control.encoder == model.config.encoder
+            same = torch.allclose(one(frames, words=words)[0], one(frames.flip(1), words=words)[0], atol=1e-6)
+        assert same != knows
+
+
+@torch.no_grad()
+def test_where_a_place_lies_is_known_to_positions_alone():
+    """Places of one frame in another order."""
+    words = given()[1]
+    for told in (False, True):
+        model = build("attention", positions=told)
+        features = torch.rand(2, 1, *model.feature_shape, generator=torch.Generator().manual_seed(0))
+        both = (model.decode(x, words=words)[0] for x in (features, features.flip(2)))
+        assert torch.allclose(*both, atol=1e-6) != told
 
 
 @every_form
@@ -240,6 +270,7 @@ def test_features_of_a_frozen_encoder_have_a_shape_and_a_name():
         ({"dropout": 1.0}, r"\[0, 1\)"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"attention_size": 3}, "does not apply to the form 'show_and_tell'"),
+        ({"positions": True}, "do not apply to the form 'show_and_tell'"),
     ],
 )
 def test_configs_that_cannot_be_are_refused(fields, message):

@@ -8,6 +8,7 @@ import torch
 
 from unreel.errors import ConfigError
 from unreel.nn import SearchConfig, search
+from unreel.nn.beam import search_beam
 
 PLACES = 4
 
@@ -149,7 +150,10 @@ def test_attention_is_that_of_the_row_each_word_was_written_from():
 @pytest.mark.parametrize("norm", [0.0, 1.0])
 def test_a_beam_of_one_is_greedy(norm):
     model = Model(8, 7)
-    same(model.write(beam=1, length_norm=norm), model.write(method="greedy", length_norm=norm))
+    greedy = model.write(method="greedy", length_norm=norm)
+    same(model.write(beam=1, length_norm=norm), greedy)
+    if norm == 0:  # otherwise a beam may think longer captions better than the greedy one
+        same(search_beam(model.next, model.state(), 1, 1, 30, norm), greedy)
 
 
 def test_greedy_takes_the_likeliest_word_each_time():
@@ -398,9 +402,7 @@ def test_what_a_model_says_behind_the_end_does_not_matter(method):
     assert broken.words[0].tolist() == [[0] * broken.words.shape[-1]]
     assert all(part.isfinite().all() for part in broken)
     plain = Model(3, 5, attention=True, end=-3.0).write(**settings, generator=torch.Generator().manual_seed(0))
-    same(plain, broken, slice(0, 3)) if plain.words[0, 0, 0] == 0 else same(
-        [part[1:] for part in plain], [part[1:] for part in broken]
-    )
+    same([part[1:] for part in plain], [part[1:] for part in broken])
 
 
 def test_gradients_go_through_samples_and_greedy_and_not_through_a_beam():

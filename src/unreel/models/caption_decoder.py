@@ -66,7 +66,7 @@ class AttentiveDecoder(nn.Module):
     β = σ(f·h_{t-1}) (section 4.2.1); the recurrence reads [E y_{t-1}, ẑ]; the logits are L_o tanh(E y_{t-1} + L_h h_t
     + L_z ẑ), equation 7 with the tanh of its authors' code. State and cell begin as tanh of a linear layer of the mean
     over places and frames. Of several layers of the recurrence, the topmost asks and answers. Dropout stands behind h_t
-    and behind the tanh, and between layers.
+    and behind the tanh, and between layers. Left out is the penalty that spreads attention (equation 14).
 
     Args:
         outputs: V.

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from unreel.errors import ConfigError
 from unreel.models.caption_decoder import RECURRENCES, AttentiveDecoder, PlainDecoder
-from unreel.models.cnn_rnn import Readout
 from unreel.models.encoder_maps import MapEncoder, build_map_encoder
 from unreel.models.encoders import Encoder, EncoderConfig, build_encoder, pretrained_statistics
 from unreel.models.picture import Picture
+from unreel.models.readout import Readout
 from unreel.nn import BEGIN, Memory, Normalize, SeesWords, Site, Sites, TimeDistributed, WordState
+from unreel.nn.positions import POSITION_SIZE, positions
 from unreel.ops import valid
 
 Form = Literal["show_and_tell", "attention", "encoder_decoder"]
@@ -41,8 +42,8 @@ class CaptionerConfig:
 
     Args:
         name: the key in `MODELS`.
-        encoder: what looks at each frame. The form "attention" takes its last map, see `build_map_encoder`; of
-            "identity" each frame is one place.
+        encoder: what looks at each frame. The form "attention" takes its last map, see `build_map_encoder`, and nothing
+            of what comes behind, such as head, features and dropout of "small"; of "identity" each frame is one place.
         form: how the decoder learns of the clip, see above. "show_and_tell" takes the mean of a clip's frames, and so
             knows no order of them.
         recurrence: "lstm" or "gru", of the decoder, and of the encoder where there is one over frames.
@@ -51,6 +52,9 @@ class CaptionerConfig:
         num_layers: layers of the recurrence.
         dropout: of what goes into the decoder and of what comes out, and between layers; see `caption_decoder`.
         attention_size: attention: features in which places and state are compared.
+        positions: attention: tell of each place when its frame is and where in it the place lies, see `nn.positions`,
+            beside its features. Xu et al. have a single picture and no positions; without them a clip is a set of
+            places, and nothing knows the order of its frames.
         micro_batch: frames that go through the encoder at a time; None for all.
         recompute: let the backward pass compute the encoder's activations again instead of keeping them.
 
@@ -67,6 +71,7 @@ class CaptionerConfig:
     num_layers: int = 1
     dropout: float = 0.3
     attention_size: int = 256
+    positions: bool = False
     micro_batch: int | None = None
     recompute: bool = False
 
@@ -83,6 +88,8 @@ class CaptionerConfig:
             raise ConfigError(f"micro_batch must be at least 1 frame, or None, got {self.micro_batch}")
         if self.form != "attention" and self.attention_size != CaptionerConfig.attention_size:
             raise ConfigError(f"attention_size does not apply to the form {self.form!r}; leave it out")
+        if self.form != "attention" and self.positions:
+            raise ConfigError(f"positions do not apply to the form {self.form!r}; leave them out")
 
     @property
     def causal(self) -> bool:
@@ -99,8 +106,12 @@ class CaptionerConfig:
         return dataclasses.replace(self, encoder=dataclasses.replace(self.encoder, pretrained=False, weights=None))
 
     def control(self) -> CaptionerConfig:
-        """The same without the order of frames: their mean. A model that knows no order is its own control."""
-        return dataclasses.replace(self, form="show_and_tell") if self.form == "encoder_decoder" else self
+        """The same without the order of frames: their mean, or attention without positions.
+
+        A model that knows no order is its own control.
+        """
+        form = "show_and_tell" if self.form == "encoder_decoder" else self.form
+        return dataclasses.replace(self, form=form, positions=False)
 
 
 class Captioner(SeesWords):
@@ -147,8 +158,9 @@ class Captioner(SeesWords):
         if isinstance(encoder, MapEncoder):
             self.grid = encoder.grid
             self.feature_shape = (self.grid[0] * self.grid[1], encoder.features)
+            memory_size = encoder.features + POSITION_SIZE * config.positions
             self.decoder: PlainDecoder | AttentiveDecoder = AttentiveDecoder(
-                *sizes, config.recurrence, config.dropout, encoder.features, config.attention_size
+                *sizes, config.recurrence, config.dropout, memory_size, config.attention_size
             )
             return
         self.picture = Picture(encoder.features, config.embedding_size)
@@ -238,13 +250,13 @@ class Captioner(SeesWords):
 
         Returns:
             The state before the first word, (N, Y, H) each; before it, of the form "attention", the places (N, A, D),
-            their keys (N, A, K), and which of them are there (N, A) bool.
+            told positions behind the D, their keys (N, A, K), and which of them are there (N, A) bool.
         """
         if tuple(features.shape[2:]) != self.feature_shape:
             raise ValueError(f"features must be (N, T, {self.feature_shape}), got {tuple(features.shape)}")
         lengths = valid.ragged(lengths, features.shape[1])
         if isinstance(self.decoder, AttentiveDecoder):
-            return self._read_places(self.decoder, features, lengths)
+            return self._read_places(self.decoder, features, valid.full(features) if lengths is None else lengths)
         picture = cast(Picture, self.picture)
         if self.reader is not None:
             frames = valid.unpack(picture(valid.pack(features, lengths)), lengths, features.shape[1])
@@ -252,8 +264,10 @@ class Captioner(SeesWords):
         mean = features.mean(1) if lengths is None else valid.mean(features, lengths)
         return self.decoder.first(picture(mean))
 
-    def _read_places(self, decoder: AttentiveDecoder, features: Tensor, lengths: Tensor | None) -> Memory:
-        lengths = valid.full(features) if lengths is None else lengths
+    def _read_places(self, decoder: AttentiveDecoder, features: Tensor, lengths: Tensor) -> Memory:
+        if self.config.positions and self.grid is not None:
+            told = positions(lengths, features.shape[1], self.grid).to(features.dtype)
+            features = torch.cat([features, told], 3)
         seen = valid.mask(lengths, features.shape[1]).unsqueeze(2).expand(-1, -1, features.shape[2]).flatten(1)
         memory = valid.zero_padding(features, lengths).flatten(1, 2)
         begin = decoder.first(valid.mean(features.mean(2), lengths))

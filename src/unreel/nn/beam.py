@@ -58,9 +58,7 @@ def search_beam(
     start = first_tensor(state)
     banned = as_indices(forbidden, start.device)
     words = torch.zeros(start.shape[:2], dtype=torch.int64, device=start.device)
-    sums = torch.zeros(
-        start.shape[:2], device=start.device
-    )  # where log-probabilities are float64, so are its successors
+    sums = torch.zeros(start.shape[:2], device=start.device)  # later ones have the dtype of the log-probabilities
     done = torch.zeros(len(sums), dtype=torch.bool, device=start.device)
     finished = _none_yet(sums, n_best)
     steps: list[_Step] = []

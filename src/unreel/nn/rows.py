@@ -13,7 +13,9 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-END = 0
+from unreel.nn.words import BEGIN
+
+END = BEGIN
 
 State: TypeAlias = "Tensor | tuple[State, ...]"
 """Nested tuples of tensors (N, B, ...)."""
@@ -63,11 +65,6 @@ def reorder(state: State, rows: Tensor) -> State:
         return tuple(reorder(part, rows) for part in state)
     flat = rows + state.shape[1] * torch.arange(len(rows), device=rows.device).unsqueeze(1)
     return state.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, rows.shape)
-
-
-def take(values: Tensor, rows: Tensor) -> Tensor:
-    """values (N, B) at rows (N, B')."""
-    return values.gather(1, rows)
 
 
 def log_softmax(logits: Tensor) -> Tensor:

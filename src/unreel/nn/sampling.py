@@ -93,8 +93,7 @@ def drawn(
     if generator is None or isinstance(generator, torch.Generator):
         uniform = torch.rand(clips, rows, max_length, dtype=torch.float64, generator=generator)
     elif len(generator) == clips:
-        each = [torch.rand(rows, max_length, dtype=torch.float64, generator=own) for own in generator]
-        uniform = torch.stack(each) if each else torch.zeros(0, rows, max_length, dtype=torch.float64)
+        uniform = torch.stack([torch.rand(rows, max_length, dtype=torch.float64, generator=own) for own in generator])
     else:
         raise ValueError(f"several generators must be one for each clip, {clips}, got {len(generator)}")
 

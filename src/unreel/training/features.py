@@ -11,46 +11,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
 
 from unreel.config import RunConfig
 from unreel.data import AugmentConfig, ClipDataset, ClipLoader, Example, FrameCache, SamplingConfig
-from unreel.models import CaptionerConfig, CNNRNNConfig
-from unreel.nn import Normalize
+from unreel.models import CNNRNN, Captioner, CaptionerConfig, CNNRNNConfig
 
-
-@runtime_checkable
-class GivesFeatures(Protocol):
-    """A model with an encoder of frames, whose task may be handed features, for `decode`, instead of frames."""
-
-    @property
-    def normalize(self) -> Normalize:
-        """What is done to the pixels before the encoder."""
-        ...
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder, after which features are named."""
-        ...
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """What `encode` gives of a frame: (D,), or (P, D) of P places."""
-        ...
-
-    @property
-    def feature_kind(self) -> str:
-        """What features depend on besides the weights of encoder and `normalize`: how frames are put together."""
-        ...
-
-    def encode(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Features (N, T, *feature_shape) of frames (N, T, *frame), zeros in the padding."""
-        ...
+GivesFeatures = CNNRNN | Captioner
+"""Models whose task may be handed what `encode` gives, for `decode`, instead of frames."""
 
 
 def features_stay(config: RunConfig) -> bool:
@@ -128,10 +99,10 @@ class FeatureCache:
         )
         loader = ClipLoader(frames, self.batch_size, self.workers)
         by_key = {example.key: example for example in missing}
-        cast(nn.Module, self.model).to(self.device).eval()
+        model = self.model.to(self.device).eval()
         batches = track(loader, "features", len(loader), console=self.console, disable=not self.console.is_terminal)
         for batch in batches:
-            features = self.model.encode(batch.frames.to(self.device), batch.lengths.to(self.device)).float().cpu()
+            features = model.encode(batch.frames.to(self.device), batch.lengths.to(self.device)).float().cpu()
             for row, (key, length) in enumerate(zip(batch.keys, batch.lengths, strict=True)):
                 path = dataset.root / by_key[key].path
                 views = None if batch.views is None else batch.views[row, :length].clone()
