@@ -32,7 +32,6 @@ from unreel.inference.reconstructions import evaluate_copies, reconstruct
 from unreel.models import CRDNNConfig
 from unreel.runs import Run, load_manifest, load_run_config, output_names, with_vocabulary, write_whole
 from unreel.tasks import TASKS
-from unreel.tokens import TextConfig
 from unreel.training import Best
 
 _WITHOUT_LABELS = ("auc", "ap")  # measures of a reconstruction that cannot be told without labels
@@ -84,10 +83,9 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
-    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are
-    read by the rule that their measures take, unless another reading of texts was asked for. `tag` says one of all
-    labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`, which
-    says of each label whether it holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
+    which says of each label whether it holds; the console tells why.
     """
     manifest = load_manifest(config)
     whole = isinstance(config.model, CRDNNConfig) or all(
@@ -95,8 +93,6 @@ def settled(config: RunConfig, console: Console) -> RunConfig:
     )
     if whole and config.data.sampling == SamplingConfig():
         config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
-    if config.task == "caption" and config.data.text == TextConfig():
-        config = replace(config, data=replace(config.data, text=TextConfig(rule="ptb")))
     if config.task != "tag":
         return config
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""

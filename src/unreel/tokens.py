@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -61,8 +61,9 @@ class TextConfig:
 
     Args:
         tokens: `words`, or `characters`.
-        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English. Words
-            that a file gives one by one (CoNLL) stay as they are.
+        rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English; None
+            for `ptb` of captions and `unicode` of other texts. Words that a file gives one by one (CoNLL) stay as they
+            are.
         lower: tokens in lower case; those of `ptb` always are.
         min_count: a token that the training side has fewer times is unknown.
         max_length: tokens of a text that are taken, from its beginning; None for all.
@@ -70,7 +71,7 @@ class TextConfig:
     """
 
     tokens: Literal["words", "characters"] = "words"
-    rule: Literal["unicode", "kim", "ptb"] = "unicode"
+    rule: Literal["unicode", "kim", "ptb"] | None = None
     lower: bool = True
     min_count: int = 2
     max_length: int | None = None
@@ -87,6 +88,10 @@ class TextConfig:
             known = False
         if not known:
             raise ConfigError(f"encoding must be one such as utf-8, latin-1 or cp1252, got {self.encoding!r}")
+
+    def of_captions(self) -> TextConfig:
+        """How a caption is read: where no rule is asked for, by `ptb`, on which its measures are counted."""
+        return self if self.rule is not None else replace(self, rule="ptb")
 
 
 def tokenise(text: str, config: TextConfig) -> list[str]:
