@@ -20,7 +20,18 @@ from rich.console import Console
 from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Example, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data import (
+    ClipDataset,
+    DataReport,
+    Example,
+    Manifest,
+    SamplingConfig,
+    Splits,
+    at_once,
+    by_reason,
+    scan,
+    split,
+)
 from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.devices import leads
@@ -128,8 +139,8 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
         report = scan(shown, config.data.workers, console, reading=config.data.reading)
         write_whole(stored, report.to_json())
     unreadable = report.unreadable
-    for path, reason in unreadable.items():
-        console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
+    for files, reason in by_reason(unreadable):
+        console.print(f"left out: {files}: {reason}", style="yellow", highlight=False, markup=False)
     readable = tuple(example for example in manifest.examples if example.path not in unreadable)
     if not readable:
         raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read; the reasons are in {stored}")

@@ -42,6 +42,6 @@ def test_a_scan_counts_no_captions_as_classes(tmp_path: Path) -> None:
         console.print(table)
     text = console.export_text()
     console.file.close()
-    assert "labels are captions, no classes" in text
+    assert "captions, no classes" in text
     assert "1 1.3 3 3.85 4" in text, "of words by the rule of captions, without punctuation"
     assert "Captions of one" in text
