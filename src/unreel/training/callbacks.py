@@ -52,8 +52,8 @@ class SeedEveryStep(Callback):
 class KeepWeights(Callback):
     """Writes the module's weights: whenever the monitored value of validation improves, or after every epoch.
 
-    A value of nan is no improvement. Of equal values the last is kept: a model that knows nothing yet has the same worst
-    value for some epochs, and the first of them is the worst.
+    A value of nan is no improvement. Of equal values the last is kept: a model that knows nothing yet may have the same
+    value for some epochs, the first of which has learned least.
 
     Args:
         path: safetensors file.
