@@ -54,7 +54,7 @@ CHANGED = RunConfig(
             brightness=0.1,
             contrast=0.2,
             shift=0.125,
-            sound=SoundAugmentConfig(2, 5, 3, 0.3, 0.5, 0.1, 0.2, (5.0, 30.0)),
+            sound=SoundAugmentConfig(2, 5, 3, 0.3, 0.5, 0.1, 6.0, 0.2, (5.0, 30.0)),
         ),
         sound=SoundConfig(8000, 32.0, 16.0, 40, 30.0, 3900.0),
         balance="loss",
