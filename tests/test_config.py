@@ -455,6 +455,13 @@ def test_a_task_of_one_model_needs_no_name_of_it(tmp_path: Path, capsys: pytest.
     (tmp_path / "captions.yaml").write_text("task: caption")
     assert printed(capsys, f"--config={tmp_path / 'captions.yaml'}", "--model.form", "attention") == captions
     assert load_config(tmp_path / "captions.yaml").model == CaptionerConfig()
+    (tmp_path / "settings.yaml").write_text("model: {form: attention}")
+    assert printed(capsys, "--task", "caption", f"--config={tmp_path / 'settings.yaml'}") == captions
+    (tmp_path / "both.yaml").write_text("{task: caption, model: {form: attention}}")
+    assert load_config(tmp_path / "both.yaml") == captions
+    status, _, err = command(capsys, "train", "videos", f"--config={tmp_path / 'settings.yaml'}")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "does not accept option 'form'" in err, "of a model without it"
     assert printed(capsys, "--task=reconstruct").model == AutoencoderConfig()
     status, _, err = command(capsys, "train", "videos", "--task", "caption", "--model.name", "cnn_rnn")
     assert status == 2

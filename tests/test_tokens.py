@@ -116,3 +116,10 @@ def test_what_ptb_decides_by_the_end_of_a_caption():
     assert tokenise("vitamin C. for", PTB) == ["vitamin", "c.", "for"]
     assert tokenise("nai\u0308ve", PTB) == ["naïve"]
     assert tokenise("It's", TextConfig(rule="ptb", lower=False)) == ["it", "'s"]
+
+
+def test_captions_are_read_as_their_measures_read_them_unless_asked() -> None:
+    assert TextConfig(min_count=5, max_length=20).of_captions() == TextConfig(rule="ptb", min_count=5, max_length=20)
+    for rule in ("unicode", "kim", "ptb"):
+        assert TextConfig(rule=rule).of_captions() == TextConfig(rule=rule)
+    assert tokenise("A dog's ball.", TextConfig()) == tokenise("A dog's ball.", TextConfig(rule="unicode"))

@@ -167,8 +167,8 @@ def evaluate(arguments: Sequence[str], console: Console) -> None:
     measured = inference.evaluate(_searching(Run.load(values.RUN), values), values.DATA, manifest)
     if measured.caution:
         console.print(measured.caution, style="yellow", highlight=False, markup=False)
-    for file, reason in measured.left_out.items():
-        console.print(f"left out: {file}: {reason}", style="yellow", highlight=False, markup=False)
+    for files, reason in data.by_reason(measured.left_out):
+        console.print(f"left out: {files}: {reason}", style="yellow", highlight=False, markup=False)
     if values.rows:
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in measured.rows)
         Path(values.rows).write_text(rows, encoding="utf-8")
@@ -218,7 +218,7 @@ def _timelines_folder(run: Run, target: Path | None, asked: str | None) -> Path 
         if asked:
             raise ConfigError(f"--timelines draws what is said of frames ({', '.join(drawn)}), this run has none")
         return None
-    beside = target.with_suffix(".timelines") if target and not run.is_text else None  # texts are short, and many
+    beside = target.with_suffix(".timelines") if target and not run.reads_text else None  # texts are short, and many
     folder = Path(asked) if asked else beside
     if folder:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ from unreel.parsing import ConfigParser, read_yaml
 from unreel.tasks import TASKS, CaptionConfig, OptimConfig
 
 MODEL_OF_TASK = {"caption": "captioner", "reconstruct": "autoencoder"}
-"""Tasks that one model alone can learn: it need not be named, unless a file has settings of it."""
+"""Tasks that one model alone can learn: it need not be named."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,18 @@ from rich.console import Console
 from unreel import inference, reports, training
 from unreel.clip import Clip
 from unreel.config import RunConfig, to_yaml
-from unreel.data import ClipDataset, DataReport, Example, Manifest, SamplingConfig, Splits, at_once, scan, split
+from unreel.data import (
+    ClipDataset,
+    DataReport,
+    Example,
+    Manifest,
+    SamplingConfig,
+    Splits,
+    at_once,
+    by_reason,
+    scan,
+    split,
+)
 from unreel.data.readers.audio import is_sound_name
 from unreel.data.readers.text import reads_text
 from unreel.devices import leads
@@ -83,10 +94,9 @@ def resume(out: str | Path, console: Console | None = None) -> Run:
 def settled(config: RunConfig, console: Console) -> RunConfig:
     """The configuration that the data asks for where it leaves that open.
 
-    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. Captions are
-    read by the rule that their measures take, unless another rule was asked for. `tag` says one of all
-    labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`, which
-    says of each label whether it holds; the console tells why.
+    Texts and sounds, and whatever crdnn hears, are taken whole, unless another sampling was asked for. `tag` says one
+    of all labels of each frame. Where the data names heads, or where two labels hold at once, it becomes `multitag`,
+    which says of each label whether it holds; the console tells why.
     """
     manifest = load_manifest(config)
     whole = isinstance(config.model, CRDNNConfig) or all(
@@ -94,8 +104,6 @@ def settled(config: RunConfig, console: Console) -> RunConfig:
     )
     if whole and config.data.sampling == SamplingConfig():
         config = replace(config, data=replace(config.data, sampling=SamplingConfig("all")))
-    if config.task == "caption" and config.data.text.rule is None:
-        config = replace(config, data=replace(config.data, text=replace(config.data.text, rule="ptb")))
     if config.task != "tag":
         return config
     why = f"each row of the labels is a head ({', '.join(manifest.heads)})" if manifest.heads else ""
@@ -131,8 +139,8 @@ def survey(config: RunConfig, out: Path, console: Console) -> tuple[Manifest, Da
         report = scan(shown, config.data.workers, console, reading=config.data.reading)
         write_whole(stored, report.to_json())
     unreadable = report.unreadable
-    for path, reason in unreadable.items():
-        console.print(f"left out: {path}: {reason}", style="yellow", highlight=False, markup=False)
+    for files, reason in by_reason(unreadable):
+        console.print(f"left out: {files}: {reason}", style="yellow", highlight=False, markup=False)
     readable = tuple(example for example in manifest.examples if example.path not in unreadable)
     if not readable:
         raise ConfigError(f"{config.data.path}: none of {len(manifest)} clips can be read; the reasons are in {stored}")

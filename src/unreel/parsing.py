@@ -139,14 +139,17 @@ def _dataclasses(kind: Any) -> list[type]:
 
 
 def _chosen(kind: Any, value: Any, name: str, prefix: str) -> type | None:
-    """The dataclass that a value belongs to: of several, the one whose field `name` has the name that it gives.
+    """The dataclass that a value belongs to: of several, the one whose field `name` has the name that it gives; where
+    it gives none, the first that has all of its settings. Whether that is the one in use is for the parser to tell.
 
     Raises:
-        ConfigError: none has it.
+        ConfigError: none has the name.
     """
     members = _dataclasses(kind)
-    if len(members) < 2 or not isinstance(value, dict) or "name" not in value:
+    if len(members) < 2 or not isinstance(value, dict):
         return members[0] if members else None
+    if "name" not in value:
+        return next((member for member in members if value.keys() <= get_type_hints(member).keys()), members[0])
     names = [get_args(get_type_hints(member)["name"])[0] for member in members]
     if value["name"] not in names:
         raise ConfigError(f"{name}: {mistyped(f'{prefix}name', Literal[tuple(names)], str(value['name']))}")

@@ -83,7 +83,7 @@ class Run:
         run.write_text("config.yaml", to_yaml(config))
         run.write_json("labels.json", list(labels))
         run.write_json("frame.json", list(frame_shape))
-        if run.is_text:
+        if run.reads_text:
             run.write_text("vocabulary.txt", run.vocabulary.to_text())
         run.write_json("versions.json", versions())
         return run
@@ -103,10 +103,10 @@ class Run:
             raise RunError(f"{folder}: expected a run, this folder has no {' and '.join(missing)}.{several}")
         labels, frame = (json.loads((folder / name).read_text("utf-8")) for name in ("labels.json", "frame.json"))
         run = cls(folder, config, tuple(labels), tuple(frame))
-        return replace(run, vocabulary=read_vocabulary(folder)) if run.is_text else run
+        return replace(run, vocabulary=read_vocabulary(folder)) if run.reads_text else run
 
     @property
-    def is_text(self) -> bool:
+    def reads_text(self) -> bool:
         """Whether clips are texts, their frames tokens."""
         return self.frame_shape == ()
 

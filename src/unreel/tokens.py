@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -62,8 +62,8 @@ class TextConfig:
     Args:
         tokens: `words`, or `characters`.
         rule: where words begin and end, as this file's docstring says: `unicode`, or `kim` or `ptb` for English; None
-            for `unicode`, but where captions are learned `ptb`. Words that a file gives one by one (CoNLL) stay as
-            they are.
+            for `ptb` of captions and `unicode` of other texts. Words that a file gives one by one (CoNLL) stay as they
+            are.
         lower: tokens in lower case; those of `ptb` always are.
         min_count: a token that the training side has fewer times is unknown.
         max_length: tokens of a text that are taken, from its beginning; None for all.
@@ -88,6 +88,10 @@ class TextConfig:
             known = False
         if not known:
             raise ConfigError(f"encoding must be one such as utf-8, latin-1 or cp1252, got {self.encoding!r}")
+
+    def of_captions(self) -> TextConfig:
+        """How a caption is read: where no rule is asked for, by `ptb`, on which its measures are counted."""
+        return self if self.rule is not None else replace(self, rule="ptb")
 
 
 def tokenise(text: str, config: TextConfig) -> list[str]:

@@ -157,15 +157,27 @@ MSVD = (
     "mv89psg6zh4,33,46,588702,unverified,55,Slovene,Papagaj se umiva.\n"
     'mv89psg6zh4,33,46,588702,clean,55,English,"A parakeet, wet"\n'
     "-4wsuPCjDBc,5,15,588702,clean,55,English,\n"
+    "mv89psg6zh4,60,70,588702,clean,55,English,A bird sings\n"
+    "mv89psg6zh4,60\n"
 )
 
 
 def test_msvd_as_a_table(tmp_path: Path) -> None:
-    put(tmp_path, "YouTubeClips/mv89psg6zh4_33_46.avi", "YouTubeClips/-4wsuPCjDBc_5_15.avi")
+    put(
+        tmp_path,
+        *(f"YouTubeClips/{name}.avi" for name in ("mv89psg6zh4_33_46", "mv89psg6zh4_60_70", "-4wsuPCjDBc_5_15")),
+    )
     file = say(tmp_path, "MSR Video Description Corpus.csv", MSVD)
     manifest = load(tmp_path)
-    assert told(manifest) == {"YouTubeClips/mv89psg6zh4_33_46.avi": (None, ("A bird; bathing.", "A parakeet, wet"))}
-    assert manifest.broken == {"YouTubeClips/-4wsuPCjDBc_5_15.avi": "expected a caption, found 1 empty"}
+    assert told(manifest) == {
+        "YouTubeClips/mv89psg6zh4_33_46.avi": (None, ("A bird; bathing.", "A parakeet, wet")),
+        "YouTubeClips/mv89psg6zh4_60_70.avi": (None, ("A bird sings",)),
+    }
+    assert [example.group for example in manifest.examples] == ["mv89psg6zh4"] * 2, "cut from one film"
+    assert manifest.broken == {
+        "YouTubeClips/-4wsuPCjDBc_5_15.avi": "expected a caption, found 1 empty",
+        f"{file.name}, line 7": "expected cells for Description, End, Language, found none",
+    }
     assert len(load(file, ManifestConfig(language=None)).examples[0].labels) == 3
     assert load(file, ManifestConfig(language="Slovene")).examples[0].labels == ("Papagaj se umiva.",)
     with pytest.raises(ManifestError, match="captions in 'english', the languages are English, Slovene"):
@@ -185,6 +197,7 @@ def test_msvd_as_lines_with_lists(tmp_path: Path) -> None:
         "clips/mv89psg6zh4_33_46.mp4": ("train", ("a bird", "a parakeet")),
         "clips/-4wsuPCjDBc_5_15.mp4": ("test", ("a squirrel",)),
     }
+    assert [example.group for example in manifest.examples] == [None, None], "what is published stays as it is"
     assert list(manifest.broken) == ["AllVideoDescriptions.txt, line 4"]
 
 

@@ -16,7 +16,7 @@ from unreel.data import scanning
 from unreel.data.folders import load
 from unreel.data.manifest import Example, Manifest, ManifestConfig, Segment
 from unreel.data.readers import Reading
-from unreel.data.report import DataReport, FileReport
+from unreel.data.report import DataReport, FileReport, by_reason
 from unreel.data.report_plot import scan_plot
 from unreel.data.scanning import scan
 from unreel.errors import RunError
@@ -114,7 +114,7 @@ def test_tables_show_everything(report: DataReport) -> None:
 
 
 def test_long_lists_are_cut_and_brackets_kept() -> None:
-    files = tuple(FileReport(f"[red]{number}", reason="[bold]") for number in range(50))
+    files = tuple(FileReport(f"[red]{number}", reason=f"[bold]{number}") for number in range(50))
     console = Console(file=io.StringIO(), width=200)
     for table in DataReport(files, {}).tables():
         console.print(table)
@@ -122,6 +122,12 @@ def test_long_lists_are_cut_and_brackets_kept() -> None:
     assert "[red]29" in text
     assert "[red]30" not in text
     assert "and 20 more" in text
+
+
+def test_a_reason_that_many_share_is_told_once() -> None:
+    missing = {f"{number}.jpg": "there is none" for number in range(4000)} | {"a.jpg": "torn", "b.jpg": "torn"}
+    assert by_reason(missing) == [("0.jpg, 1.jpg, 2.jpg and 3997 more", "there is none"), ("a.jpg, b.jpg", "torn")]
+    assert by_reason({}) == []
 
 
 @pytest.mark.parametrize("classes", [0, 2, 200])

@@ -87,7 +87,9 @@ def test_words_are_counted_and_rare_ones_are_none() -> None:
     names = Caption.words_of([*ROWS, *ROWS[:1]], TextConfig(rule="ptb", min_count=2))
     assert names == ("<pad>", "<unk>", "dog", "runs", "a", "the")
     assert Caption.words_of(ROWS, TextConfig(rule="ptb", min_count=1, max_length=1)) == ("<pad>", "<unk>", "a", "the")
-    assert "." in Caption.label_names([*ROWS, *ROWS])
+    assert "." not in Caption.label_names([*ROWS, *ROWS]), "by the rule of their measures"
+    assert "." in Caption.words_of([*ROWS, *ROWS], TextConfig(rule="unicode")), "unless another one is asked for"
+    assert "." not in Caption.words_of([*ROWS, *ROWS], TextConfig(min_count=1)), "and not something else"
     with pytest.raises(ConfigError, match=r"none stands there 9 times; lower data\.text\.min_count"):
         Caption.words_of(ROWS, TextConfig(min_count=9))
 
@@ -159,6 +161,16 @@ def test_the_constant_is_the_best_one() -> None:
     constant = task.constant([task.encode(row, torch.zeros(1)) for row in rows])
     assert bytes(constant.tolist()).decode() == "a dog runs"
     assert constant.dtype == torch.uint8
+
+
+def test_validation_writes_as_long_captions_as_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Caption, "log", lambda *_, **__: None)
+    how = CaptionConfig(search=SearchConfig("beam", beam=2, max_length=2))
+    task = Caption(Rote(), LABELS, settings=how, text=PTB).eval()
+    task.validation_step(clips(task, ROWS), 0)
+    written, references = task.measures["captions"].seen()
+    assert written == ["a dog", "a cat"]
+    assert references == [list(row.labels) for row in ROWS]
 
 
 def test_own_words_come_in_towards_the_end_of_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,8 +69,9 @@ def kept(
     [
         ([0.1, 0.3, 0.2], "max", 1),
         ([0.1, 0.3, 0.2], "min", 0),
-        ([0.5, 0.7, 0.7], "max", 1),
-        ([0.7, 0.5, 0.5], "min", 1),
+        ([0.5, 0.7, 0.7, 0.6], "max", 2),
+        ([0.7, 0.5, 0.5, 0.6], "min", 2),
+        ([0.0, 0.0, 0.0], "max", 2),
         ([math.nan, 0.2, 0.1], "max", 1),
         ([math.nan, 0.2, 0.1], "min", 2),
         ([0.2, math.nan, 0.1], "max", 0),
@@ -78,7 +79,7 @@ def kept(
         ([0.0, -1.0], "max", 0),
     ],
 )
-def test_the_first_of_the_best_is_kept(
+def test_the_last_of_the_best_is_kept(
     tmp_path: Path, values: list[float], mode: Literal["min", "max"], epoch: int
 ) -> None:
     callback, written = kept(tmp_path / "w.safetensors", values, mode)

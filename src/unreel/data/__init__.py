@@ -14,7 +14,7 @@ from unreel.data.manifest_files import read_manifest, write_manifest
 from unreel.data.readers import Reading
 from unreel.data.readers.spectrogram import SoundConfig
 from unreel.data.readers.volumes import VolumeConfig
-from unreel.data.report import DataReport, FileReport
+from unreel.data.report import DataReport, FileReport, by_reason
 from unreel.data.report_plot import scan_plot
 from unreel.data.sampling import SamplingConfig, choose, choose_by_view, windows
 from unreel.data.scanning import scan
@@ -55,6 +55,7 @@ __all__ = [
     "as_segments",
     "at_once",
     "augment",
+    "by_reason",
     "choose",
     "choose_by_view",
     "class_weights",

@@ -46,11 +46,13 @@ class Told:
         name: as it stands there, perhaps with folders, perhaps without a suffix.
         captions: perhaps none, perhaps empty ones.
         split: the side that is stated.
+        source: of a film that was cut from a longer one, that.
     """
 
     name: str
     captions: tuple[str, ...]
     split: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _msr_vtt(found: Mapping[str, Any], broken: dict[str, str]) -> Iterator[Told]
     captions = _by_id(found["sentences"], "video_id")
     for video in found["videos"]:
         name = video["video_id"]
-        yield Told(str(name), captions.pop(name, ()), _side(video, str(name)))
+        source = video.get("url")
+        yield Told(str(name), captions.pop(name, ()), _side(video, str(name)), None if source is None else str(source))
     for key, orphans in captions.items():
         broken[str(key)] = f"expected a video of this video_id, there is none for {len(orphans)} captions"
 
@@ -208,20 +211,27 @@ def _lines(path: Path, kind: str, form: re.Pattern[str], expected: str) -> Capti
     for number, line in enumerate(table_text(path).split("\n"), start=1):
         match = form.match(line)
         if match is not None:
-            told.append(Told(match[1].strip(), (match[2],)))
+            name = match[1].strip()
+            told.append(Told(name, (match[2],), source=name.rsplit("_", 2)[0] if kind == "msvd" else None))
         elif line.strip() and not line.startswith("#"):
             broken[f"{path.name}, line {number}"] = f"expected {expected}, found {line.strip()[:80]!r}"
     return CaptionFile(path, kind, tuple(told), broken)
 
 
 def _msvd_table(path: Path, language: str | None) -> CaptionFile:
-    rows = [row for _, row in table_rows(path, table_text(path))]
-    spoken = sorted({str(row.get("Language")) for row in rows})
+    rows = list(table_rows(path, table_text(path)))
+    broken = {
+        f"{path.name}, line {number}": f"expected cells for {', '.join(sorted(_MSVD_COLUMNS - row.keys()))}, found none"
+        for number, row in rows
+        if not row.keys() >= _MSVD_COLUMNS
+    }
+    whole = [row for _, row in rows if row.keys() >= _MSVD_COLUMNS]
+    spoken = sorted({row["Language"] for row in whole})
     if language is not None and language not in spoken:
         raise ManifestError(f"{path}: expected captions in {language!r}, the languages are {', '.join(spoken)}")
     told = (
-        Told(f"{row['VideoID']}_{row['Start']}_{row['End']}", (row.get("Description", ""),))
-        for row in rows
-        if language is None or row.get("Language") == language
+        Told(f"{row['VideoID']}_{row['Start']}_{row['End']}", (row["Description"],), source=row["VideoID"])
+        for row in whole
+        if language is None or row["Language"] == language
     )
-    return CaptionFile(path, "msvd", tuple(told))
+    return CaptionFile(path, "msvd", tuple(told), broken)

@@ -53,9 +53,10 @@ class CaptionReport:
 
     @classmethod
     def of(cls, manifest: Manifest, text: TextConfig) -> CaptionReport | None:
-        """The captions of a manifest, their words by the rule of `text`; None where its labels are none."""
+        """The captions of a manifest, their words as `text.of_captions()` has them; None where its labels are none."""
         if not manifest.captions or not manifest.examples:
             return None
+        text = text.of_captions()
         said = [(example.key, caption) for example in manifest.examples for caption in example.labels]
         tokens = [tuple(tokenise(caption, text)) for _, caption in said]
         per_clip = [len(example.labels) for example in manifest.examples]

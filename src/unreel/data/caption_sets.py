@@ -7,6 +7,8 @@ a film with any suffix, or of a folder of frames. Those that are not there are l
 Sides of the split are those that the file states, or that lists of names beside it do: `Flickr_8k.trainImages.txt`,
 `train_list.txt`, and the same of val or dev, and of test. A picture in none of the lists is left out. A folder with
 COCO's files for train and for val has these sides; as its test captions are kept secret, val is what is measured on.
+Where no side is stated, films that were cut from one longer film (MSVD, MSR-VTT) are one group, that no split divides;
+the published sides do divide some.
 
 What this file is not: formats are `caption_formats.py`; which captions count is `captions.py`.
 """
@@ -107,7 +109,11 @@ def _manifest(root: Path, files: Sequence[CaptionFile], bases: Sequence[Path]) -
         where, missing = _places(root, base, dict.fromkeys(one.name for one in told))
         if where:
             break
-    rows = [Example(where[one.name], one.captions, split=one.split) for one in told if one.name in where]
+    rows = [
+        Example(where[one.name], one.captions, split=one.split, group=None if one.split else one.source)
+        for one in told
+        if one.name in where
+    ]
     manifest = with_captions(root, rows, {**broken, **missing})
     if not manifest.examples:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(manifest.broken.items())[:3])

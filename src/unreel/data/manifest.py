@@ -137,8 +137,9 @@ class ManifestConfig:
             layout of MRNet, the one label to learn: its clips are `NAME` or `no NAME`.
         group_column: the column that holds the group.
         text_column: the column that holds texts, of a table that has no column `path`.
-        caption_column: the column that holds captions, several rows a clip or a JSON list; in place of labels. None
-            for `caption` or `captions`, of a table without a column of labels.
+        caption_column: the column that holds captions, in place of labels: one a row, of which a clip may have several,
+            or, in JSONL and in a column called `captions`, a list. None for `caption` or `captions`, of a table without
+            a column of labels.
         language: of captions whose table names a language for each (MSVD), those that are taken; None for all.
         group_from: a regular expression searched in each path; its first group (the whole match where it has none)
             is the clip's group, in place of the column. For instance `(g\\d\\d)`.

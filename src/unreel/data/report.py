@@ -19,6 +19,8 @@ from unreel.errors import RunError
 
 ROWS = 30
 """Longer lists are cut in tables, never in JSON."""
+NAMES = 3
+"""So many files are named beside a reason that several share."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class DataReport:
             if self.captions.short:
                 tables.append(_list("Captions of one word", ("file", "caption"), self.captions.short))
         if self.unreadable:
-            tables.append(_list("Cannot be read", ("file", "reason"), list(self.unreadable.items())))
+            tables.append(_list("Reasons why files cannot be read", ("files", "reason"), by_reason(self.unreadable)))
         if self.identical:
             tables.append(_list("The same content", ("files",), [(", ".join(alike),) for alike in self.identical]))
         if self.near:
@@ -131,10 +133,11 @@ class DataReport:
 
     def _classes(self) -> Table:
         title = f"{len(self.files)} files, {len(self.unreadable)} unreadable"
-        table = Table("label" if self.captions is None else "", title=title, title_justify="left")
         if self.captions is not None:
-            table.add_row("labels are captions, no classes")
+            table = Table("labels", title=title, title_justify="left")
+            table.add_row("captions, no classes")
             return table
+        table = Table("label", title=title, title_justify="left")
         table.add_column("clips", justify="right")
         table.add_column("share", justify="right")
         table.add_column()
@@ -167,6 +170,25 @@ class DataReport:
         for size, count in Counter(file.size for file in files).most_common(ROWS):
             table.add_row("size " + " × ".join(map(str, size)), "", f"{count} files", "")
         return table
+
+
+def by_reason(unreadable: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Files and why they cannot be read, each reason once: of many files the first ones, and how many more.
+
+    Pictures that a file of captions names may be missing by the thousand.
+
+    Args:
+        unreadable: path and reason of each.
+    """
+    sharing: dict[str, list[str]] = {}
+    for path, reason in unreadable.items():
+        sharing.setdefault(reason, []).append(path)
+    return [(_first(paths), reason) for reason, paths in sharing.items()]
+
+
+def _first(paths: Sequence[str]) -> str:
+    more = len(paths) - NAMES
+    return ", ".join(paths[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -30,6 +30,9 @@ from unreel.runs import Run
 from unreel.tasks.captioning.measures import to_bytes
 from unreel.tasks.captioning.rewards import Rewards
 
+_AT_ONCE = 256
+"""Clips whose likeness to all training clips is held at once: to 100,000 of them 100 MB."""
+
 
 def evaluate_nearest(
     run: Run, trained_on: Sequence[Example], examples: Sequence[Example], measured: Evaluation
@@ -55,11 +58,13 @@ def evaluate_nearest(
             f"could read {len(sources)} and {len(clips)}"
         )
     mean = known.mean(0)
-    likeness = functional.normalize(asked - mean) @ functional.normalize(known - mean).T
+    directions = functional.normalize(known - mean).T
+    likeness = (functional.normalize(some - mean) @ directions for some in asked.split(_AT_ONCE))
+    nearest = torch.cat([some.argmax(1) for some in likeness]).tolist()
     by_key = {example.key: example for example in trained_on}
     rewards = Rewards([example.labels for example in trained_on])
-    copied = {place: rewards.most_central(by_key[sources[place]].labels) for place in set(likeness.argmax(1).tolist())}
-    scores = stacked([to_bytes(copied[place]) for place in likeness.argmax(1).tolist()])
+    copied = {place: rewards.most_central(by_key[sources[place]].labels) for place in set(nearest)}
+    scores = stacked([to_bytes(copied[place]) for place in nearest])
     return judge(task, scores, measured.truth, measured.groups, measured.clips, [], {})
 
 

@@ -93,6 +93,6 @@ def outputs_of(
 def described(run: Run, root: Path, example: Example) -> dict[str, Any]:
     """File and seconds of an example, as rows begin; of a text also its `words`, as the model was given them."""
     row: dict[str, Any] = {"file": example.path, "start": example.start, "end": example.end}
-    if run.is_text:
+    if run.reads_text:
         row["words"] = TextSource(root / example.path, run.config.data.text).tokens
     return row

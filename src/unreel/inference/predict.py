@@ -74,7 +74,7 @@ def find_examples(run: Run, paths: Sequence[str | Path]) -> tuple[list[Example],
         ConfigError: see `find_files`.
     """
     broken: dict[str, str] = {}
-    if run.is_text:
+    if run.reads_text:
         files = _places(run, find_files(paths, readable=holds_texts), broken)
     else:
         files = find_files(paths, _learned_from_frame_folders(run))
@@ -107,7 +107,7 @@ def predict_texts(run: Run, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigError: the run has not learned from texts.
     """
-    if not run.is_text:
+    if not run.reads_text:
         raise ConfigError(f"{run.folder}: has learned from files, not from texts: give it paths")
     task = run.trained_task()
     for number, text in enumerate(texts):

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -20,11 +21,18 @@ from lightning.pytorch import Trainer
 from torch import Generator, Tensor, nn
 from torchmetrics import MetricCollection
 
-from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked, widened
+from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked
 from unreel.errors import ConfigError
 from unreel.nn import Memory, SearchConfig, SeesWords, WordState, Written, search
 from unreel.tasks.base import Labelled, OptimConfig, Task
-from unreel.tasks.captioning.measures import CaptionMeasures, best_constant, cider_d, from_bytes, to_bytes
+from unreel.tasks.captioning.measures import (
+    CaptionMeasures,
+    best_constant,
+    cider_d,
+    references_of,
+    texts_of,
+    to_bytes,
+)
 from unreel.tasks.captioning.rewards import Rewards
 from unreel.tasks.captioning.teaching import END, advantages, inputs_of, reward_loss, with_own_words, word_loss
 from unreel.tasks.measures import collect
@@ -33,8 +41,6 @@ from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 DRAWN = 5
 """Captions of each clip that are drawn in self-critical training."""
-GREEDY = SearchConfig(method="greedy")
-"""How captions are written in validation."""
 FEW = 0.05
 """Captions are almost all the same if there are no more different ones than this share of different references."""
 MOST = 0.5
@@ -100,14 +106,13 @@ class Caption(Task[Written]):
     ) -> None:
         super().__init__(model, labels, optim, class_weights, from_features)
         self.settings = settings or CaptionConfig()
-        self.text = text or TextConfig()
+        self.text = (text or TextConfig()).of_captions()
         self.seed = seed
         self.vocabulary = Vocabulary(self.labels[len(NAMES) :])
         self.longest = self.text.max_length or self.settings.search.max_length
         self.rewards: Rewards | None = None
         self.constant_caption: str | None = None
         self._constant_score = math.nan
-        self._validated: list[tuple[Tensor, Tensor]] = []
 
     @classmethod
     def label_names(cls, examples: Sequence[Labelled]) -> tuple[str, ...]:
@@ -125,6 +130,7 @@ class Caption(Task[Written]):
         Raises:
             ConfigError: no word stands there so often.
         """
+        text = text.of_captions()
         counts: Counter[str] = Counter()
         for example in examples:
             for caption in example.labels:
@@ -180,22 +186,18 @@ class Caption(Task[Written]):
         memory = self._read(clips)
         loss = self.loss(self._after_true_words(memory, clips), clips)
         self.log("val_loss", loss, batch_size=len(clips), sync_dist=True)
-        scores, truth = self.pairs(self._search(memory, clips, GREEDY), clips)
+        greedy = SearchConfig("greedy", max_length=self.settings.search.max_length)
+        scores, truth = self.pairs(self._search(memory, clips, greedy), clips)
         self.measures.update(scores, truth, clips=self.clips(clips).to(scores.device))
-        self._validated.append((scores.cpu(), truth.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures, the score of the best constant caption, and say if captions are almost all the same."""
+        written, references = cast(CaptionMeasures, self.measures["captions"]).seen()
         super().on_validation_epoch_end()
-        if not self._validated:
-            return
-        scores, truth = (torch.cat(widened(several)) for several in zip(*self._validated, strict=True))
-        self._validated.clear()
-        self.remark = self.caution(scores, truth)
+        self.remark = _caution(written, references)
         if self.constant_caption is not None:
             if math.isnan(self._constant_score):  # the same in every epoch
-                marks = cider_d([self.constant_caption] * len(truth), _texts_of(truth))
-                self._constant_score = math.fsum(marks) / len(marks)
+                self._constant_score = fmean(cider_d([self.constant_caption] * len(references), references))
             self.log("val_constant_cider_d", self._constant_score, sync_dist=True)
 
     def pairs(self, outputs: Written, batch: ClipBatch) -> tuple[Tensor, Tensor]:
@@ -205,7 +207,7 @@ class Caption(Task[Written]):
 
     def constant(self, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """The caption (B,) that scores highest when it is said of all training clips."""
-        return to_bytes(best_constant([_texts(target["references"]) for target in targets]))
+        return to_bytes(best_constant([texts_of(target["references"]) for target in targets]))
 
     def make_measures(self, sync: bool = True) -> MetricCollection:
         """BLEU, ROUGE-L, CIDEr, CIDEr-D, and how many different captions and words there are."""
@@ -213,21 +215,11 @@ class Caption(Task[Written]):
 
     def marks(self, scores: Tensor, truth: Tensor) -> Mapping[str, list[float]]:
         """`cider_d` of each clip, its words weighted by how rare they are in all references."""
-        return {"cider_d": cider_d(_texts(scores), _texts_of(truth))}
+        return {"cider_d": cider_d(texts_of(scores), references_of(truth))}
 
     def caution(self, scores: Tensor, truth: Tensor) -> str:
         """A line if (almost) all captions are the same while the references are not."""
-        said = Counter(_texts(scores))
-        first = Counter(texts[0] for texts in _texts_of(truth) if texts)
-        wanted = len(first)
-        [(most, often)] = said.most_common(1)
-        varied = len(said) > max(1, FEW * wanted) and often <= MOST * said.total()
-        if varied or not first or max(first.values()) > MOST * first.total():
-            return ""
-        return (
-            f"captions are almost all the same: {len(said)} different of {said.total()} clips, {often} times {most!r}; "
-            f"of as many references {wanted} are different"
-        )
+        return _caution(texts_of(scores), references_of(truth))
 
     def rows(self, outputs: Written, batch: ClipBatch) -> list[dict[str, Any]]:
         """`caption` and `score` of the best, and all `captions`, each with its words, their log-probability and, where
@@ -249,7 +241,7 @@ class Caption(Task[Written]):
 
     def truths(self, batch: ClipBatch) -> list[dict[str, Any]]:
         """`truth`: the references."""
-        return [{"truth": texts} for texts in _texts_of(batch.targets["references"])]
+        return [{"truth": texts} for texts in references_of(batch.targets["references"])]
 
     @property
     def _writer(self) -> SeesWords:
@@ -294,7 +286,7 @@ class Caption(Task[Written]):
         with torch.no_grad():
             words = self._search(memory, batch, how).words
         captions = [[self._text(row) for row in rows] for rows in words.tolist()]
-        rewards = cast(Rewards, self.rewards)(captions, _texts_of(batch.targets["references"])).to(words.device)
+        rewards = cast(Rewards, self.rewards)(captions, references_of(batch.targets["references"])).to(words.device)
         logits = self._writer.write(inputs_of(words), memory)[0]
         return reward_loss(logits, words, advantages(rewards)), rewards.mean()
 
@@ -324,11 +316,15 @@ def _whole(batch: ClipBatch | LongClip | Chunk) -> ClipBatch:
     return batch
 
 
-def _texts(rows: Tensor) -> list[str]:
-    """Rows of bytes (M, B) as texts; none of an empty row."""
-    return [from_bytes(row) for row in rows]
-
-
-def _texts_of(truth: Tensor) -> list[list[str]]:
-    """References (M, R, B) as texts, those of each clip."""
-    return [[text for text in _texts(rows) if text] for rows in truth]
+def _caution(written: Sequence[str], references: Sequence[Sequence[str]]) -> str:
+    said = Counter(written)
+    first = Counter(texts[0] for texts in references if texts)
+    wanted = len(first)
+    [(most, often)] = said.most_common(1)
+    varied = len(said) > max(1, FEW * wanted) and often <= MOST * said.total()
+    if varied or not first or max(first.values()) > MOST * first.total():
+        return ""
+    return (
+        f"captions are almost all the same: {len(said)} different of {said.total()} clips, {often} times {most!r}; "
+        f"of as many references {wanted} are different"
+    )

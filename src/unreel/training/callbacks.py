@@ -52,7 +52,8 @@ class SeedEveryStep(Callback):
 class KeepWeights(Callback):
     """Writes the module's weights: whenever the monitored value of validation improves, or after every epoch.
 
-    A value of nan is no improvement; of equal values the first is kept.
+    A value of nan is no improvement. Of equal values the last is kept: a model that knows nothing yet may have the same
+    value for some epochs, the first of which has learned least.
 
     Args:
         path: safetensors file.
@@ -69,7 +70,7 @@ class KeepWeights(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the weights if they are to be kept; validation of this epoch is done."""
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
-        better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        better = self.best is None or (value >= self.best if self.mode == "max" else value <= self.best)
         if self.keep == "last" or self.epoch is None or (better and not math.isnan(value)):
             self.best, self.epoch = (None if math.isnan(value) else value), trainer.current_epoch
             if trainer.is_global_zero:

@@ -15,7 +15,7 @@ from unreel.tasks.captioning.measures import (
     CaptionMeasures,
     best_constant,
     cider_d,
-    from_bytes,
+    texts_of,
     to_bytes,
 )
 from unreel.tasks.measures import OfDraws, collect
@@ -46,12 +46,12 @@ def computed(*corpora):
 def test_texts_travel(text):
     row = torch.nn.functional.pad(to_bytes(text), (0, 3))
     assert row.dtype == torch.uint8
-    assert from_bytes(row) == text
+    assert texts_of(row[None]) == [text]
 
 
 def test_what_no_text_can_hold_is_no_end_of_a_run():
-    assert from_bytes(to_bytes("a\0b")) == "ab"
-    assert from_bytes(to_bytes("half \ud83d")) == "half ?"
+    assert texts_of(to_bytes("a\0b")[None]) == ["ab"]
+    assert texts_of(to_bytes("half \ud83d")[None]) == ["half ?"]
 
 
 def test_scores_of_a_corpus_are_the_published_ones():
@@ -75,6 +75,22 @@ def test_batches_of_other_widths_are_one_corpus():
     assert computed(CORPUS[:20]) != pytest.approx(whole)
 
 
+def test_what_several_processes_have_seen_is_one_corpus():
+    ours, theirs = CaptionMeasures(), CaptionMeasures()
+    ours.update(*batch(CORPUS[:7]))
+    ours.update(*batch(CORPUS[7:11]))
+    theirs.update(*batch([*CORPUS[11:], ("", [])]))
+    of_theirs = [torch.cat(theirs.written), torch.cat(theirs.known)] * 2
+    ours.distributed_available_fn = lambda: True
+    ours.dist_sync_fn = lambda tensor, group: [tensor, of_theirs.pop(0)]
+    written, known = ours.seen()
+    assert written == [*(candidate for candidate, _ in CORPUS), ""]
+    assert known == [*(references for _, references in CORPUS), []]
+    assert {name: float(value) for name, value in ours.compute().items()} == computed(CORPUS)
+    assert not of_theirs
+    assert len(ours.written) == 2, "what each has is its own again"
+
+
 def test_clips_without_a_reference_count_in_nothing():
     assert computed([*CORPUS, ("a dog", []), ("", [])]) == computed(CORPUS)
     assert torch.tensor(list(computed([("a dog", []), ("", [])]).values())).isnan().all()
@@ -87,7 +103,7 @@ def test_one_caption_for_all_is_seen():
     words = {word for _, references in CORPUS for text in references for word in text.split()}
     assert same["vocabulary"] == pytest.approx(len({"a"} | ({"dog"} & words)) / len(words))
     every = computed([(references[0], references) for _, references in CORPUS])
-    assert every["distinct"] == len({references[0] for _, references in CORPUS}) / len(CORPUS)
+    assert every["distinct"] == pytest.approx(len({references[0] for _, references in CORPUS}) / len(CORPUS))
     assert every["vocabulary"] > 0.9
 
 

@@ -113,7 +113,7 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
         ReadError: there is nothing at `path` that can be read as frames.
     """
     reading = reading or Reading()
-    if not is_text(path):
+    if not is_utf8(path):
         # neither tables, JSON nor a terminal can say such a name again
         raise ReadError(path, f"expected a name in UTF-8, got {Path(path).name!a}: rename the file")
     container, inner = split_inside(path)
@@ -153,7 +153,7 @@ def is_readable_name(path: str | Path) -> bool:
     return suffix_of(path) in READERS and not Path(path).name.startswith(".")
 
 
-def is_text(path: str | Path) -> bool:
+def is_utf8(path: str | Path) -> bool:
     """Whether the name can be written as UTF-8; a file system may hold names that cannot."""
     try:
         str(path).encode()

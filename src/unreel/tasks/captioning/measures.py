@@ -40,9 +40,14 @@ def to_bytes(text: str) -> Tensor:
     return torch.tensor(list(_bytes(text)), dtype=torch.uint8)
 
 
-def from_bytes(row: Tensor) -> str:
-    """The text of (B,) bytes that `to_bytes` made, zeros behind it or not."""
-    return _texts(row[None])[0]
+def texts_of(rows: Tensor) -> list[str]:
+    """The texts of (M, B) bytes that `to_bytes` made, with zeros behind; an empty one of an empty row."""
+    return [row.tobytes().rstrip(b"\0").decode("utf-8") for row in rows.cpu().numpy()]
+
+
+def references_of(truth: Tensor) -> list[list[str]]:
+    """The texts of each clip, of (M, R, B) bytes; none of an empty row."""
+    return [[text for text in texts_of(rows) if text] for rows in truth.cpu()]
 
 
 def _bytes(text: str) -> bytes:
@@ -98,7 +103,7 @@ class CaptionMeasures(Metric):
             truth: (M, R, B) its references; an empty row is no reference.
             clips: (M,) number of each clip; not asked for here.
         """
-        written, known = _texts(scores), [_given(rows) for rows in truth]
+        written, known = texts_of(scores), references_of(truth)
         said = b"".join(_bytes(text) + b"\0" for text in written)
         true = b"".join(b"".join(_bytes(text) + b"\0" for text in texts) + b"\0" for texts in known)
         for stream, state in ((said, self.written), (true, self.known)):
@@ -106,6 +111,17 @@ class CaptionMeasures(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The measures, each a scalar."""
+        written, known = self._seen()
+        groups, once = np.zeros(len(written), np.int64), np.ones((1, 1), np.int64)
+        values = _measure(written, known, groups, once)
+        return {name: torch.tensor(float(values[name][0]), device=self.device) for name in NAMES}
+
+    def seen(self) -> tuple[list[str], list[list[str]]]:
+        """The caption of each clip and its references, of all processes that compute together."""
+        with self.sync_context(self.dist_sync_fn, should_sync=self.sync_on_compute):
+            return self._seen()
+
+    def _seen(self) -> tuple[list[str], list[list[str]]]:
         written = _stream(self.written).split("\0")[:-1]
         known: list[list[str]] = [[]]
         for text in _stream(self.known).split("\0")[:-1]:
@@ -113,9 +129,7 @@ class CaptionMeasures(Metric):
                 known[-1].append(text)
             else:  # the end of a clip
                 known.append([])
-        groups, once = np.zeros(len(written), np.int64), np.ones((1, 1), np.int64)
-        values = _measure(written, known[:-1], groups, once)
-        return {name: torch.tensor(values[name][0], device=self.device) for name in NAMES}
+        return written, known[:-1]
 
     def of_draws(
         self, scores: Tensor, truth: Tensor, clips: Tensor, groups: Tensor, drawn: Tensor
@@ -132,15 +146,14 @@ class CaptionMeasures(Metric):
             groups: (M,) int64, number from 0 to G - 1 of the group of each clip.
             drawn: (R, G) int64, how often each group is drawn.
         """
-        known = [_given(rows) for rows in truth]
-        values = _measure(_texts(scores), known, groups.cpu().numpy(), drawn.cpu().numpy())
+        values = _measure(texts_of(scores), references_of(truth), groups.cpu().numpy(), drawn.cpu().numpy())
         return {name: torch.from_numpy(values[name]) for name in NAMES}
 
 
 def best_constant(references: Sequence[Sequence[str]]) -> str:
     """The caption that scores highest when it is said of every clip: what a captioner that looks at nothing can have.
 
-    Of all references the 40 of highest mean CIDEr are compared by their mean CIDEr-D. Both look at all clips, or at a
+    Of all references the 40 of highest mean CIDEr are compared by their mean CIDEr-D. That looks at all clips, or at a
     thousand of them drawn from seed 0; how rare words are is told by all. Of equal ones, the first.
 
     Args:
@@ -234,14 +247,6 @@ def _cut(
     captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[list[tuple[str, ...]], list[list[tuple[str, ...]]]]:
     return [_words(text) for text in captions], [[_words(text) for text in texts] for texts in references]
-
-
-def _texts(rows: Tensor) -> list[str]:
-    return [row.tobytes().rstrip(b"\0").decode("utf-8") for row in rows.cpu().numpy()]
-
-
-def _given(rows: Tensor) -> list[str]:
-    return [text for text in _texts(rows) if text]
 
 
 def _stream(rows: Tensor | list[Tensor]) -> str:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from unreel.tasks.captioning.cider import Frequencies, compare
+from unreel.tasks.captioning.measures import PROTOCOL
 from unreel.tasks.captioning.ngrams import Numbers, Runs, count_runs
-from unreel.tokens import TextConfig, tokenise
+from unreel.tokens import tokenise
 
-_RULE = TextConfig(rule="ptb")
 _END = 0
 """No word is a number, so the end is a word of its own."""
 
@@ -63,4 +63,4 @@ class Rewards:
 
 
 def _words(text: str) -> list[Hashable]:
-    return [*tokenise(text, _RULE), _END]
+    return [*tokenise(text, PROTOCOL), _END]
