@@ -331,7 +331,7 @@ def test_what_is_left_out_takes_its_default(tmp_path: Path) -> None:
             "model: {name: conv_lstm_tagger, hidden_size: 3}",
             "it may be one of name, channels, pools,",
         ),
-        ("model: {channels: [3, 4]}", "unknown setting model.channels"),
+        ("model: {channels: [3, 4]}", "did you mean --model.encoder.channels?"),
         ("model: {name: text_rnn, recurrence: none, pool: last}", "pool 'last' needs a recurrence"),
         ("data: {text: {encoding: utf-9}}", "encoding must be one such as utf-8, latin-1 or cp1252, got 'utf-9'"),
         ("model: {name: conv_lstm_tagger, dense: 3}", "model.dense: expected a list such as [16, 32]"),
