@@ -24,13 +24,15 @@ Z = 1.959964  # the normal distribution's 97.5 % point
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the ends of its 95 % interval."""
+    """A value and the ends of its 95 % interval; nan where there is none."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.3f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def to_json(self) -> dict[str, float]:
@@ -86,7 +88,7 @@ def measure(
     drawn = [torch.randint(len(numbers), (len(numbers),), generator=generator) for _ in range(RESAMPLES)]
     values = _compute(measures, scores, truth, clips)
     draws = _draws(measures, scores, truth, clips, of_item, drawn)
-    return {name: _interval(name, value, draws[name], len(truth)) for name, value in values.items()}
+    return {name: _interval(name, value, draws.get(name, ()), len(truth)) for name, value in values.items()}
 
 
 def _draws(

@@ -26,6 +26,8 @@ class OfDraws(Protocol):
     ) -> dict[str, Tensor]:
         """What `compute` gives, (R,) each, were the items of each group seen as often as `drawn` says.
 
+        A value of which draws tell nothing is left out, and has no interval.
+
         Args:
             scores: (M, K).
             truth: (M, ...).

@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from unreel.inference.intervals import measure
 from unreel.tasks.captioning.cider import cider
 from unreel.tasks.captioning.measures import (
-    NAMES,
+    SCORES,
+    SHARES,
     CaptionMeasures,
     best_constant,
     cider_d,
@@ -56,7 +57,7 @@ def test_what_no_text_can_hold_is_no_end_of_a_run():
 
 def test_scores_of_a_corpus_are_the_published_ones():
     values, golden = computed(CORPUS), GOLDENS["several"]
-    assert tuple(values) == NAMES
+    assert tuple(values) == (*SCORES, *SHARES)
     assert [values[f"bleu_{order}"] for order in (1, 2, 3, 4)] == pytest.approx(golden["bleu"], abs=1e-6)
     for name in ("rouge_l", "cider", "cider_d"):
         assert values[name] == pytest.approx(sum(golden[name]) / len(golden[name]), abs=1e-6)
@@ -127,7 +128,8 @@ def test_draws_are_what_compute_gives_of_the_drawn_clips_but_for_what_is_rare():
     drawn[2, 3] = 20
     found = metric.of_draws(scores, truth, clips, groups, drawn)
     whole, twice = computed(CORPUS), computed(CORPUS[:20])
-    for name in NAMES:
+    assert set(found) == set(SCORES)
+    for name in SCORES:
         assert found[name][0] == pytest.approx(whole[name]), name
         if not name.startswith("cider"):
             assert found[name][1] == pytest.approx(twice[name]), name
@@ -139,7 +141,10 @@ def test_draws_are_what_compute_gives_of_the_drawn_clips_but_for_what_is_rare():
 def test_intervals_are_drawn_the_short_way():
     scores, truth = batch(CORPUS)
     intervals = measure(collect({"captions": CaptionMeasures()}), scores, truth, [str(clip) for clip in range(40)])
-    assert set(intervals) == set(NAMES)
+    assert set(intervals) == {*SCORES, *SHARES}
+    for name in SHARES:  # of a draw they would be those of fewer clips
+        assert math.isnan(intervals[name].low)
+        assert str(intervals[name]) == f"{intervals[name].value:.3f}"
     for name in ("bleu_1", "bleu_4", "rouge_l", "cider", "cider_d"):
         assert intervals[name].low < intervals[name].value < intervals[name].high
 

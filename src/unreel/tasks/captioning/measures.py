@@ -11,13 +11,12 @@ Shape letters: M captions and as many clips, R references (of a clip that has fe
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -30,7 +29,8 @@ from unreel.tokens import TextConfig, tokenise
 
 PROTOCOL = TextConfig(rule="ptb")
 """The words that all scores are counted on."""
-NAMES = (*(f"bleu_{order}" for order in range(1, ORDERS + 1)), "rouge_l", "cider", "cider_d", "distinct", "vocabulary")
+SCORES = (*(f"bleu_{order}" for order in range(1, ORDERS + 1)), "rouge_l", "cider", "cider_d")
+SHARES = ("distinct", "vocabulary")
 
 _CLIPS, _SHORTLIST, _AT_ONCE = 1000, 40, 10
 
@@ -113,8 +113,9 @@ class CaptionMeasures(Metric):
         """The measures, each a scalar."""
         written, known = self._seen()
         groups, once = np.zeros(len(written), np.int64), np.ones((1, 1), np.int64)
-        values = _measure(written, known, groups, once)
-        return {name: torch.tensor(float(values[name][0]), device=self.device) for name in NAMES}
+        values = {name: float(value[0]) for name, value in _scores(written, known, groups, once).items()}
+        values |= _shares(written, known)
+        return {name: torch.tensor(value, device=self.device) for name, value in values.items()}
 
     def seen(self) -> tuple[list[str], list[list[str]]]:
         """The caption of each clip and its references, of all processes that compute together."""
@@ -134,10 +135,10 @@ class CaptionMeasures(Metric):
     def of_draws(
         self, scores: Tensor, truth: Tensor, clips: Tensor, groups: Tensor, drawn: Tensor
     ) -> dict[str, Tensor]:
-        """The measures over groups of clips that are drawn with replacement, (R,) each, without regard to `update`.
+        """The scores over groups of clips that are drawn with replacement, (R,) each, without regard to `update`.
 
-        How rare a run of words is, is told once, by all clips: a draw takes it as given. In `distinct` and `vocabulary`
-        a clip counts once, however often it is drawn.
+        How rare a run of words is, is told once, by all clips: a draw takes it as given. `distinct` and `vocabulary`
+        are left out: a draw holds some clips twice, and so fewer captions than another test side would.
 
         Args:
             scores: (M, B) the caption written for each clip.
@@ -146,8 +147,8 @@ class CaptionMeasures(Metric):
             groups: (M,) int64, number from 0 to G - 1 of the group of each clip.
             drawn: (R, G) int64, how often each group is drawn.
         """
-        values = _measure(texts_of(scores), references_of(truth), groups.cpu().numpy(), drawn.cpu().numpy())
-        return {name: torch.from_numpy(values[name]) for name in NAMES}
+        values = _scores(texts_of(scores), references_of(truth), groups.cpu().numpy(), drawn.cpu().numpy())
+        return {name: torch.from_numpy(values[name]) for name in SCORES}
 
 
 def best_constant(references: Sequence[Sequence[str]]) -> str:
@@ -202,39 +203,30 @@ def _mean_cider(runs: Sequence[Runs], owner: Ints, frequencies: Frequencies) -> 
     return found
 
 
-def _measure(written: Sequence[str], known: Sequence[Sequence[str]], groups: Ints, drawn: Ints) -> dict[str, Floats]:
-    """All measures of all draws, (R,) each, of groups (M,) drawn so often (R, G)."""
+def _scores(written: Sequence[str], known: Sequence[Sequence[str]], groups: Ints, drawn: Ints) -> dict[str, Floats]:
+    """The scores of all draws, (R,) each, of groups (M,) drawn so often (R, G)."""
     kept = [place for place, texts in enumerate(known) if texts]
     if not kept:
-        return {name: np.full(len(drawn), np.nan) for name in NAMES}
+        return {name: np.full(len(drawn), np.nan) for name in SCORES}
     captions, references = _cut([written[place] for place in kept], [known[place] for place in kept])
     times = drawn[:, groups[kept]].astype(np.float64)
     of_clips = np.stack([rouge_l(captions, references), *cider(captions, references)], 1)
     sums = times @ statistics(captions, references)
     with np.errstate(invalid="ignore"):  # a draw may hold no clip that has references
         means = times @ of_clips / times.sum(1, keepdims=True)
-        there = (times > 0).T
-        distinct = _found([[words] for words in captions], there, Numbers()).sum(0) / there.sum(0)
-        numbers = Numbers()
-        asked = _found([[word for words in clip for word in words] for clip in references], there, numbers)
-        used = _found(captions, there, numbers)[: len(asked)] & asked
-        vocabulary = used.sum(0) / asked.sum(0)
-    return dict(zip(NAMES, [*bleu(sums).T, *means.T, distinct, vocabulary], strict=True))
+    return dict(zip(SCORES, [*bleu(sums).T, *means.T], strict=True))
 
 
-def _found(things: Sequence[Sequence[Hashable]], there: NDArray[np.bool_], numbers: Numbers) -> NDArray[np.bool_]:
-    """Whether a thing is in some clip of a draw, (things, R): of what each clip holds, and which clips each draw has.
-
-    Args:
-        things: of each of M clips.
-        there: (M, R).
-        numbers: the rows of the things.
-    """
-    rows = numbers(things)
-    clip = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    flat = np.array([number for row in rows for number in row], dtype=np.int64)
-    holds = csr_array((np.ones(len(flat), np.float32), (flat, clip)), (len(numbers), len(rows)))
-    return holds @ there.astype(np.float32) > 0
+def _shares(written: Sequence[str], known: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`distinct` and `vocabulary`."""
+    kept = [place for place, texts in enumerate(known) if texts]
+    if not kept:
+        return dict.fromkeys(SHARES, math.nan)
+    captions, references = _cut([written[place] for place in kept], [known[place] for place in kept])
+    used = {word for words in captions for word in words}
+    asked = {word for clip in references for words in clip for word in words}
+    vocabulary = len(used & asked) / len(asked) if asked else math.nan
+    return dict(zip(SHARES, (len(set(captions)) / len(captions), vocabulary), strict=True))
 
 
 @lru_cache(maxsize=1 << 16)
