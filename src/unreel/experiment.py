@@ -189,8 +189,8 @@ def headline(out: str | Path) -> str:
         beside = [
             f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
         ]
-        found, low, high = (format(value[end], digits) for end in ("value", "low", "high"))
-        lines.append(f"{measure:>10}  {found}  [{low}, {high}]  {'  '.join(beside)}")
+        interval = "" if value["low"] is None else f"[{value['low']:{digits}}, {value['high']:{digits}}]"
+        lines.append(f"{measure:>10}  {value['value']:{digits}}  {interval}  {'  '.join(beside)}")
     return "\n".join(lines)
 
 
@@ -350,7 +350,7 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _means(
     tables: Sequence[Mapping[str, Mapping[str, float]]], folds: Sequence[int | None]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     means = {}
     for name in tables[0]:
         by_fold: dict[int | None, list[float]] = {}

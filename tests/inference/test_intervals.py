@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -161,3 +162,10 @@ def test_drawing_by_weight_gives_what_drawing_copies_gives(monkeypatch: pytest.M
         ), name
     assert short["ap/rain"].low < short["ap/rain"].value < short["ap/rain"].high
     assert short["f1_at_50/wind"].low < short["f1_at_50/wind"].high
+
+
+def test_without_an_interval_its_ends_are_null() -> None:
+    assert Interval(0.5, 0.4, 0.6).to_json() == {"value": 0.5, "low": 0.4, "high": 0.6}
+    alone = mean_interval([0.5])
+    assert json.loads(json.dumps(alone.to_json(), allow_nan=False)) == {"value": 0.5, "low": None, "high": None}
+    assert str(alone) == "0.500"

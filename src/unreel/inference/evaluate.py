@@ -174,7 +174,7 @@ def judge(
     return Evaluation(whole, len(truth), confusion, per_class, rows, left_out, scores, truth, groups, clips, caution)
 
 
-def _of_label(label: str, measures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+def _of_label(label: str, measures: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
     """The measures of one label alone, called `MEASURE/LABEL`, by the name of the measure; none that is no number."""
     found = {name.partition("/")[0]: value for name, value in measures.items() if name.partition("/")[2] == label}
     return {name: value.to_json() for name, value in found.items() if math.isfinite(value.value)}

@@ -35,9 +35,10 @@ class Interval:
             return f"{self.value:.3f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    def to_json(self) -> dict[str, float]:
-        """As a dict."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+    def to_json(self) -> dict[str, float | None]:
+        """As a dict, whose ends are null where there is no interval."""
+        ends = {"low": self.low, "high": self.high}
+        return {"value": self.value} | {name: None if math.isnan(end) else end for name, end in ends.items()}
 
 
 def wilson(hits: float, n: int) -> Interval:
