@@ -98,7 +98,7 @@ def test_chirps_are_told_apart(run: Run) -> None:
 
 def test_the_report_shows_spectrograms(run: Run) -> None:
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert '<div class="frames wide">' in page
+    assert '<div class="frames wide' in page
     assert "No picture" not in page
 
 
