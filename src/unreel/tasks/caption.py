@@ -286,9 +286,10 @@ class Caption(Task[Written]):
         with torch.no_grad():
             words = self._search(memory, batch, how).words
         captions = [[self._text(row) for row in rows] for rows in words.tolist()]
-        rewards = cast(Rewards, self.rewards)(captions, references_of(batch.targets["references"])).to(words.device)
+        ended = (words == END).any(-1).tolist()
+        rewards = cast(Rewards, self.rewards)(captions, references_of(batch.targets["references"]), ended)
         logits = self._writer.write(inputs_of(words), memory)[0]
-        return reward_loss(logits, words, advantages(rewards)), rewards.mean()
+        return reward_loss(logits, words, advantages(rewards.to(words.device))), rewards.mean()
 
     def _text(self, words: Sequence[int]) -> str:
         """The caption that a row of indices is, up to its end."""

@@ -40,6 +40,16 @@ def test_a_caption_that_stops_short_is_rewarded_less():
     assert strange < short
 
 
+def test_a_caption_that_was_cut_has_no_end():
+    drawn = [["a man runs on the beach", "a man runs on the beach"]]
+    known = [["a man runs on the beach"], ["two dogs sit"], ["a boy jumps"]]
+    written, cut = Rewards(known)(drawn, known[:1], [[True, False]])[0]
+    assert cut < written
+    marked = [[f"{text} END".split() for text in clip] for clip in known]
+    wanted = cider([drawn[0][1].split(), *(clip[0] for clip in marked[1:])], marked).cider_d[0]
+    assert float(cut) == pytest.approx(wanted, rel=1e-6)
+
+
 def test_the_most_central_caption_is_most_like_the_others():
     rewards = Rewards(KNOWN)
     captions = ["a man runs", "a man runs on the beach", "a man runs on the beach", "two dogs sit", "x"]

@@ -10,6 +10,7 @@ Shape letters: N clips, S captions that are drawn for each, M captions.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -41,11 +42,26 @@ class Rewards:
         owner = np.repeat(np.arange(len(references)), [len(clip) for clip in references])
         self._frequencies = Frequencies.of(count_runs(given, self._count), owner, len(references))
 
-    def __call__(self, captions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> Tensor:
-        """Captions (N, S), and references of the N clips, one or more each, to rewards (N, S) float32, 0 to 10."""
+    def __call__(
+        self,
+        captions: Sequence[Sequence[str]],
+        references: Sequence[Sequence[str]],
+        ended: Sequence[Sequence[bool]] | None = None,
+    ) -> Tensor:
+        """How good captions are.
+
+        Args:
+            captions: (N, S).
+            references: those of the N clips, one or more each.
+            ended: (N, S), false for a caption that was cut before its end, which is then not counted; None if none was.
+
+        Returns:
+            (N, S) float32, 0 to 10.
+        """
         clips, several = len(captions), len(captions[0])
-        written = self._runs(text for clip in captions for text in clip)
-        given = self._runs(text for clip in references for text in clip)
+        whole = [[True] * several] * clips if ended is None else ended
+        written = self._runs(zip(chain(*captions), chain(*whole), strict=True))
+        given = self._runs((text, True) for clip in references for text in clip)
         owner = np.repeat(np.arange(clips), [len(clip) for clip in references])
         found = compare(written, np.repeat(np.arange(clips), several), given, owner, self._frequencies)
         return torch.from_numpy(found.cider_d).float().unflatten(0, (clips, several))
@@ -57,9 +73,10 @@ class Rewards:
         others = [[*captions[:place], *captions[place + 1 :]] for place in range(len(captions))]
         return captions[int(self([[text] for text in captions], others).argmax())]
 
-    def _runs(self, texts: Iterable[str]) -> tuple[Runs, ...]:
-        words = (self._words.get(text) or _words(text) for text in texts)
-        return count_runs(self._numbers(words), self._count)
+    def _runs(self, texts: Iterable[tuple[str, bool]]) -> tuple[Runs, ...]:
+        """Of texts, and whether each has its end."""
+        words = ((self._words.get(text) or _words(text), ended) for text, ended in texts)
+        return count_runs(self._numbers(those if ended else those[:-1] for those, ended in words), self._count)
 
 
 def _words(text: str) -> list[Hashable]:
