@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -183,15 +184,19 @@ def headline(out: str | Path) -> str:
         return "no test clips: nothing was measured"
     lines = []
     for measure, value in numbers["test"].items():
-        if measure in _WITHOUT_LABELS and math.isnan(value["value"]):
+        if measure in _WITHOUT_LABELS and value["value"] is None:
             continue
-        digits = ".3g" if measure == "mse" else ".3f"
+        show = partial(_shown, digits=".3g" if measure == "mse" else ".3f")
         beside = [
-            f"{control} {values[measure]['value']:{digits}}" for control, values in numbers.get("controls", {}).items()
+            f"{control} {show(values[measure]['value'])}" for control, values in numbers.get("controls", {}).items()
         ]
-        interval = "" if value["low"] is None else f"[{value['low']:{digits}}, {value['high']:{digits}}]"
-        lines.append(f"{measure:>10}  {value['value']:{digits}}  {interval}  {'  '.join(beside)}")
+        interval = "" if value["low"] is None else f"[{show(value['low'])}, {show(value['high'])}]"
+        lines.append(f"{measure:>10}  {show(value['value'])}  {interval}  {'  '.join(beside)}")
     return "\n".join(lines)
+
+
+def _shown(number: float | None, digits: str) -> str:
+    return "unknown" if number is None else f"{number:{digits}}"
 
 
 def _all(config: RunConfig, out: Path, console: Console) -> Run:
@@ -348,14 +353,19 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
     return summary
 
 
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _means(
-    tables: Sequence[Mapping[str, Mapping[str, float]]], folds: Sequence[int | None]
+    tables: Sequence[Mapping[str, Mapping[str, float | None]]], folds: Sequence[int | None]
 ) -> dict[str, dict[str, float | None]]:
     means = {}
     for name in tables[0]:
         by_fold: dict[int | None, list[float]] = {}
         for table, fold in zip(tables, folds, strict=True):
-            by_fold.setdefault(fold, []).append(table[name]["value"])
+            by_fold.setdefault(fold, []).append(_number(table[name]["value"]))
+        # unknown in one, unknown in the mean: the mean of the others would be of other clips
         several = [fmean(values) for values in by_fold.values()]
         means[name] = mean_interval(several if len(several) > 1 else by_fold[folds[0]]).to_json() | {"n": len(tables)}
     return means

@@ -91,6 +91,7 @@ def test_a_folder_of_films_without_any_label(tmp_path: Path, capsys: pytest.Capt
     run = experiment.fit(config, tmp_path / "run", QUIET)
     numbers = run.read_json("metrics.json")
     assert np.isfinite(numbers["test"]["mse"]["value"])
+    assert numbers["test"]["auc"] == {"value": None, "low": None, "high": None}  # JSON knows no nan
     assert "auc" not in experiment.headline(run.folder)
     assert (run.folder / "report.html").is_file()
     with (run.folder / "manifest.csv").open() as file:

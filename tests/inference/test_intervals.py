@@ -168,4 +168,5 @@ def test_without_an_interval_its_ends_are_null() -> None:
     assert Interval(0.5, 0.4, 0.6).to_json() == {"value": 0.5, "low": 0.4, "high": 0.6}
     alone = mean_interval([0.5])
     assert json.loads(json.dumps(alone.to_json(), allow_nan=False)) == {"value": 0.5, "low": None, "high": None}
+    assert wilson(0, 0).to_json() == {"value": None, "low": 0.0, "high": 1.0}
     assert str(alone) == "0.500"

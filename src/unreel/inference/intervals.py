@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -36,9 +36,8 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def to_json(self) -> dict[str, float | None]:
-        """As a dict, whose ends are null where there is no interval."""
-        ends = {"low": self.low, "high": self.high}
-        return {"value": self.value} | {name: None if math.isnan(end) else end for name, end in ends.items()}
+        """As a dict; null is what there is none of: the ends, or a value that cannot be told."""
+        return {name: None if math.isnan(number) else number for name, number in asdict(self).items()}
 
 
 def wilson(hits: float, n: int) -> Interval:
