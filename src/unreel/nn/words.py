@@ -26,7 +26,12 @@ class SeesWords(nn.Module, ABC):
     """A model that writes about a clip word by word, and is told the words so far.
 
     Whoever runs models hands `words` to these, and to no others. Rows of a clip do not know of each other.
+
+    Attributes:
+        feature_shape: what `encode` gives of a frame: (D,), or (P, D).
     """
+
+    feature_shape: tuple[int, ...]
 
     @abstractmethod
     def forward(

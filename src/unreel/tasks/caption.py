@@ -25,6 +25,7 @@ from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked
 from unreel.errors import ConfigError
 from unreel.nn import Memory, SearchConfig, SeesWords, WordState, Written, search
 from unreel.tasks.base import Labelled, OptimConfig, Task
+from unreel.tasks.captioning.concepts import Concepts, concept_loss
 from unreel.tasks.captioning.measures import (
     CaptionMeasures,
     best_constant,
@@ -57,17 +58,22 @@ class CaptionConfig:
             true ones: 0 at the beginning of training, this at its end, in between a straight line.
         self_critical: so many epochs, the last ones, learn from the CIDEr-D of captions that are drawn, in place of
             the words (Rennie et al. 2017, arXiv 1612.00563).
+        concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
+            see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
     """
 
     search: SearchConfig = field(default_factory=SearchConfig)
     scheduled_sampling: float = 0.0
     self_critical: int = 0
+    concepts: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.scheduled_sampling < 1:
             raise ConfigError(f"scheduled_sampling must be at least 0 and below 1, got {self.scheduled_sampling}")
         if self.self_critical < 0:
             raise ConfigError(f"self_critical must be at least 0 epochs, got {self.self_critical}")
+        if not 0 <= self.concepts < math.inf:
+            raise ConfigError(f"concepts must be a weight, at least 0, got {self.concepts}")
 
 
 class Caption(Task[Written]):
@@ -110,6 +116,9 @@ class Caption(Task[Written]):
         self.seed = seed
         self.vocabulary = Vocabulary(self.labels[len(NAMES) :])
         self.longest = self.text.max_length or self.settings.search.max_length
+        self.concepts = None
+        if self.settings.concepts:
+            self.concepts = Concepts(self._writer.feature_shape[-1], len(self.labels))
         self.rewards: Rewards | None = None
         self.constant_caption: str | None = None
         self._constant_score = math.nan
@@ -173,10 +182,21 @@ class Caption(Task[Written]):
 
     def training_step(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> Tensor | None:
         """Loss of one batch: of its words, or in self-critical epochs of the captions that are drawn for it."""
-        if not self._is_critical or not isinstance(batch, ClipBatch):
+        if not isinstance(batch, ClipBatch):
             return super().training_step(batch, batch_idx)
-        loss, reward = self._criticised(batch)
-        for name, value in (("train_loss", loss), ("train_reward", reward)):
+        features = self._look(batch)
+        memory = self._writer.read(features, batch.lengths)
+        if self._is_critical:
+            loss, reward = self._criticised(memory, batch)
+            logged = {"train_loss": loss, "train_reward": reward}
+        else:
+            loss = self.loss(self._after_true_words(memory, batch), batch)
+            logged = {"train_loss": loss}
+        if self.concepts is not None:
+            seen = concept_loss(self.concepts(features, batch.lengths), batch.targets["words"])
+            logged["train_concepts"] = seen
+            loss = loss + self.settings.concepts * seen
+        for name, value in logged.items():
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
@@ -253,9 +273,11 @@ class Caption(Task[Written]):
         epochs = self.settings.self_critical
         return epochs > 0 and self.current_epoch >= cast(int, cast(Trainer, self.trainer).max_epochs) - epochs
 
+    def _look(self, batch: ClipBatch) -> Tensor:
+        return batch.frames if self.from_features else self._writer.encode(batch.frames, batch.lengths)
+
     def _read(self, batch: ClipBatch) -> Memory:
-        features = batch.frames if self.from_features else self._writer.encode(batch.frames, batch.lengths)
-        return self._writer.read(features, batch.lengths)
+        return self._writer.read(self._look(batch), batch.lengths)
 
     def _after_true_words(self, memory: Memory, batch: ClipBatch) -> Tensor:
         inputs = inputs_of(batch.targets["words"])
@@ -279,9 +301,8 @@ class Caption(Task[Written]):
             generators,
         )
 
-    def _criticised(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    def _criticised(self, memory: Memory, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Loss and mean reward of captions that are drawn for a batch."""
-        memory = self._read(batch)
         how = SearchConfig("sample", max_length=self.settings.search.max_length, n_best=DRAWN)
         with torch.no_grad():
             words = self._search(memory, batch, how).words

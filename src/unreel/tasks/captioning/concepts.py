@@ -1,0 +1,56 @@
+"""Concepts: which words the captions of a clip have, told at a glance, so that an encoder learns to see.
+
+The next word teaches a fresh encoder slowly: most words follow from the words before, and what a picture adds to them
+is little of the loss. To tell all words at once, none known, nothing but the picture helps. It is a lesser task beside
+the captions, as the word detectors of Fang et al. (2015, arXiv 1411.4952), which are trained before; here both are
+learned together, and what is told is used for nothing else. What this file is not: it writes nothing.
+
+Shape letters: N clips, T frames, P places of a frame, D features, R captions of a clip, L words, V outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unreel.ops import valid
+from unreel.tokens import NAMES
+
+
+class Concepts(nn.Module):
+    """A linear layer from the mean of a clip's features to a logit of each word.
+
+    Args:
+        features: D.
+        outputs: V, of which the first `len(tokens.NAMES)` are no words.
+    """
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.constant_(self.linear.bias, -math.log(outputs))  # most words are in few captions
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits (N, V) of clips: features (N, T, D) or (N, T, P, D), `lengths` (N,) valid frames, None for all."""
+        frames = features if features.ndim == 3 else features.mean(2)
+        lengths = valid.ragged(lengths, frames.shape[1])
+        return self.linear(frames.mean(1) if lengths is None else valid.mean(frames, lengths))
+
+
+def concept_loss(logits: Tensor, words: Tensor) -> Tensor:
+    """Binary cross-entropy of all words, over the number of those that are there, (): as a loss of words, one of each.
+
+    Args:
+        logits: (N, V).
+        words: (N, R, L), indices; 0 behind the end.
+    """
+    there = torch.zeros_like(logits).scatter_(1, words.flatten(1), 1.0)
+    there[:, : len(NAMES)] = 0
+    counts = torch.ones_like(there[0])
+    counts[: len(NAMES)] = 0
+    told = functional.binary_cross_entropy_with_logits(logits, there, weight=counts, reduction="sum")
+    return told / there.sum().clamp(min=1)
