@@ -227,6 +227,7 @@ CAPTION = RunConfig(
         search=SearchConfig("sample", 3, 0.7, 20, temperature=0.9, top_k=8, top_p=0.95, n_best=2),
         scheduled_sampling=0.2,
         self_critical=1,
+        concepts=0.5,
     ),
 )
 ALL = (

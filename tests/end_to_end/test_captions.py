@@ -233,7 +233,7 @@ class StopAfter(Callback):
 def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With own words among the true ones in the first epoch, with drawn captions and their rewards in the second."""
     table = write_pictures(tmp_path / "pictures", count=24)
-    config = captioning(table, epochs=2, scheduled_sampling=0.9, self_critical=1)
+    config = captioning(table, epochs=2, scheduled_sampling=0.9, self_critical=1, concepts=0.5)
     config = replace(config, model=replace(config.model, dropout=0.2))
     experiment.fit(config, tmp_path / "undisturbed", QUIET)
     build = fitting.build_trainer
@@ -263,3 +263,5 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytes
     assert 0 < float(histories[0][1]["train_reward"]) < 10
     rows = [(tmp_path / name / "predictions.jsonl").read_text() for name in ("undisturbed", "run")]
     assert rows[0] == rows[1]
+    concepts = [float(row["train_concepts"]) for row in histories[0]]
+    assert concepts[1] < concepts[0]

@@ -193,6 +193,9 @@ def test_settings_are_checked() -> None:
     for wrong in ({"scheduled_sampling": 1.0}, {"scheduled_sampling": -0.1}, {"self_critical": -1}):
         with pytest.raises(ConfigError, match="must be at least 0"):
             CaptionConfig(**wrong)
+    for weight in (-1.0, math.inf):
+        with pytest.raises(ConfigError, match="concepts must be a weight"):
+            CaptionConfig(concepts=weight)
 
 
 def test_films_are_not_read_a_chunk_at_a_time() -> None:
