@@ -228,6 +228,7 @@ CAPTION = RunConfig(
         scheduled_sampling=0.2,
         self_critical=1,
         concepts=0.5,
+        concepts_first=1,
     ),
 )
 ALL = (

@@ -216,10 +216,11 @@ class RunConfig:
                 "the task caption and the model captioner belong together, got task "
                 f"{self.task} and model {self.model.name}: set --task caption --model.name captioner, or neither"
             )
-        if self.caption.self_critical > self.training.epochs:
+        first, last = self.caption.concepts_first, self.caption.self_critical
+        if first + last > self.training.epochs:
             raise ConfigError(
-                f"caption.self_critical are epochs at the end of training.epochs {self.training.epochs}, "
-                f"got {self.caption.self_critical}"
+                "caption.concepts_first and caption.self_critical are epochs at the begin and at the end of "
+                f"training.epochs {self.training.epochs}, got {first} and {last}"
             )
         if self.data.balance != "none" and not TASKS[self.task].has_classes:
             raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")

@@ -178,8 +178,8 @@ def test_task_and_model_belong_together(tmp_path: Path) -> None:
         replace(config, data=replace(config.data, balance="loss"))
     with pytest.raises(ConfigError, match="one answer a clip"):
         replace(config, training=replace(config.training, through_time="recompute"))
-    with pytest.raises(ConfigError, match=r"epochs at the end of training\.epochs 1, got 2"):
-        replace(config, caption=CaptionConfig(self_critical=2))
+    with pytest.raises(ConfigError, match=r"at the end of training\.epochs 1, got 1 and 1"):
+        replace(config, caption=CaptionConfig(self_critical=1, concepts=1, concepts_first=1))
 
 
 def test_labels_and_captions_are_two_things(tmp_path: Path, moving_dots: Path) -> None:
@@ -231,9 +231,9 @@ class StopAfter(Callback):
 
 
 def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With own words among the true ones in the first epoch, with drawn captions and their rewards in the second."""
+    """Concepts alone in the first epoch, own words among the true ones in the second, then drawn captions' rewards."""
     table = write_pictures(tmp_path / "pictures", count=24)
-    config = captioning(table, epochs=2, scheduled_sampling=0.9, self_critical=1, concepts=0.5)
+    config = captioning(table, epochs=3, scheduled_sampling=0.9, self_critical=1, concepts=0.5, concepts_first=1)
     config = replace(config, model=replace(config.model, dropout=0.2))
     experiment.fit(config, tmp_path / "undisturbed", QUIET)
     build = fitting.build_trainer
@@ -259,9 +259,10 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytes
     histories = [list(csv.DictReader(table)) for table in tables]
     kept = ("epoch", "step", "val_loss", "val_cider_d", "val_constant_cider_d")
     assert [[row[key] for key in kept] for row in histories[0]] == [[row[key] for key in kept] for row in histories[1]]
-    assert histories[0][0]["train_reward"] == ""
-    assert 0 < float(histories[0][1]["train_reward"]) < 10
+    losses = [{name: row[f"train_{name}"] != "" for name in ("concepts", "loss", "reward")} for row in histories[0]]
+    assert [list(epoch.values()) for epoch in losses] == [[True, False, False], [True, True, False], [True, True, True]]
+    assert 0 < float(histories[0][2]["train_reward"]) < 10
     rows = [(tmp_path / name / "predictions.jsonl").read_text() for name in ("undisturbed", "run")]
     assert rows[0] == rows[1]
     concepts = [float(row["train_concepts"]) for row in histories[0]]
-    assert concepts[1] < concepts[0]
+    assert concepts[2] < concepts[1] < concepts[0]

@@ -196,6 +196,9 @@ def test_settings_are_checked() -> None:
     for weight in (-1.0, math.inf):
         with pytest.raises(ConfigError, match="concepts must be a weight"):
             CaptionConfig(concepts=weight)
+    for wrong in ({"concepts_first": 1}, {"concepts_first": -1, "concepts": 1.0}):
+        with pytest.raises(ConfigError, match="more only with concepts above 0"):
+            CaptionConfig(**wrong)
 
 
 def test_films_are_not_read_a_chunk_at_a_time() -> None:

@@ -60,12 +60,15 @@ class CaptionConfig:
             the words (Rennie et al. 2017, arXiv 1612.00563).
         concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
             see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
+        concepts_first: so many epochs, the first ones, learn concepts alone, each in a fraction of the time, since
+            nothing is written. Lightning's strategy "ddp" wants to be "ddp_find_unused_parameters_true" then.
     """
 
     search: SearchConfig = field(default_factory=SearchConfig)
     scheduled_sampling: float = 0.0
     self_critical: int = 0
     concepts: float = 0.0
+    concepts_first: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.scheduled_sampling < 1:
@@ -74,6 +77,11 @@ class CaptionConfig:
             raise ConfigError(f"self_critical must be at least 0 epochs, got {self.self_critical}")
         if not 0 <= self.concepts < math.inf:
             raise ConfigError(f"concepts must be a weight, at least 0, got {self.concepts}")
+        if self.concepts_first < 0 or (self.concepts_first and not self.concepts):
+            raise ConfigError(
+                f"concepts_first must be at least 0 epochs, and more only with concepts above 0, got "
+                f"{self.concepts_first} with concepts {self.concepts}"
+            )
 
 
 class Caption(Task[Written]):
@@ -181,24 +189,29 @@ class Caption(Task[Written]):
         return word_loss(outputs, batch.targets["words"], self.optim.label_smoothing)
 
     def training_step(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> Tensor | None:
-        """Loss of one batch: of its words, or in self-critical epochs of the captions that are drawn for it."""
+        """Loss of one batch: of its words, or in self-critical epochs of the captions that are drawn for it; and of
+        its concepts, if they are learned.
+        """
         if not isinstance(batch, ClipBatch):
             return super().training_step(batch, batch_idx)
         features = self._look(batch)
-        memory = self._writer.read(features, batch.lengths)
-        if self._is_critical:
-            loss, reward = self._criticised(memory, batch)
-            logged = {"train_loss": loss, "train_reward": reward}
-        else:
-            loss = self.loss(self._after_true_words(memory, batch), batch)
-            logged = {"train_loss": loss}
+        logged: dict[str, Tensor] = {}
+        losses = []
+        if self.current_epoch >= self.settings.concepts_first:
+            memory = self._writer.read(features, batch.lengths)
+            if self._is_critical:
+                loss, logged["train_reward"] = self._criticised(memory, batch)
+            else:
+                loss = self.loss(self._after_true_words(memory, batch), batch)
+            logged["train_loss"] = loss
+            losses.append(loss)
         if self.concepts is not None:
             seen = concept_loss(self.concepts(features, batch.lengths), batch.targets["words"])
             logged["train_concepts"] = seen
-            loss = loss + self.settings.concepts * seen
+            losses.append(self.settings.concepts * seen)
         for name, value in logged.items():
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
-        return loss
+        return torch.stack(losses).sum()
 
     def validation_step(self, batch: ClipBatch | LongClip, batch_idx: int) -> None:
         """Loss of the true words and measures of the greedy captions, from one look at the clips."""
