@@ -94,7 +94,8 @@ def exact(folder: Path) -> str:
     right: dict[str, list[bool]] = {}
     for row in evaluate(Run.load(folder)).rows:
         (true,) = row["truth"]
-        digits = f"{len(true.split(' and '))} digits"
+        count = len(true.split(" and "))
+        digits = "1 digit" if count == 1 else f"{count} digits"
         right.setdefault(digits, []).append(row["caption"] == true)
     every = [hit for hits in right.values() for hit in hits]
     parts = [*sorted(right.items()), ("all", every)]

@@ -19,6 +19,9 @@ from torch.nn import functional
 from unreel.ops import valid
 from unreel.tokens import NAMES
 
+WORDS = 10
+"""About so many of all words the captions of a clip have: each begins as likely as that."""
+
 
 class Concepts(nn.Module):
     """A linear layer from the mean of a clip's features to a logit of each word.
@@ -32,7 +35,7 @@ class Concepts(nn.Module):
         super().__init__()
         self.linear = nn.Linear(features, outputs)
         nn.init.zeros_(self.linear.weight)
-        nn.init.constant_(self.linear.bias, -math.log(outputs))  # most words are in few captions
+        nn.init.constant_(self.linear.bias, -math.log(max(outputs / WORDS - 1, 1.0)))
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits (N, V) of clips: features (N, T, D) or (N, T, P, D), `lengths` (N,) valid frames, None for all."""
