@@ -3,8 +3,9 @@
     python benchmarks/captioned_films.py OUT [--digits DATA/mnist.npz] [--clips 3000 400 600] [--frames 12] [--size 56]
     python benchmarks/captioned_films.py --exact RUN [RUN/control ...]
 
-The second form tells of trained runs the share of test captions that are right word by word, with Wilson's interval,
-for films of one, two and three digits and for all.
+The second form tells of trained runs the share of captions that are right word by word, with Wilson's interval, for
+films of one, two and three digits and for all, and the share of digits and of doings; on the validation side, and on
+the test side, where each film has a pair of the two that training has not.
 
 OUT gets a folder for each side with films as arrays (T, 1, S, S), and manifest.csv (path, caption, split). One to three
 handwritten digits (MNIST's, or without a file the few of scikit-learn) each do something in a quarter of the picture:
@@ -37,6 +38,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from unreel.inference.intervals import wilson
 
 SIDES = ("train", "val", "test")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -78,28 +81,47 @@ def main() -> None:
     if (options.out is None) == (not options.exact):
         parser.error("expected a folder to write films to, or --exact and folders of runs")
     for folder in options.exact:
-        print(f"{folder}: {exact(folder)}")
+        print(f"{folder}", *exact(folder), sep="\n  ")
     if options.out is None:
         return
     glyphs, kinds = bundled_digits() if options.digits is None else digits_of(options.digits)
     write_films(options.out, glyphs, kinds, options.clips, options.frames, options.size, options.seed)
 
 
-def exact(folder: Path) -> str:
-    """The share of test captions of a run that are right word by word, by the number of digits."""
-    from unreel.inference import evaluate
-    from unreel.inference.intervals import wilson
+def exact(folder: Path) -> list[str]:
+    """What a run has right, a line for each side: new pairs of digit and doing are on the test side alone."""
+    from unreel.inference.evaluate import evaluate_examples
     from unreel.runs import Run
 
+    run = Run.load(folder)
+    sides = run.splits()
+    found = [(name, evaluate_examples(run, getattr(sides, name), run.root).rows) for name in ("val", "test")]
+    return [f"{name}: {shares([(row['truth'][0], row['caption']) for row in rows])}" for name, rows in found]
+
+
+def shares(captions: Sequence[tuple[str, str]]) -> str:
+    """Of pairs of the true caption and the written one, the share that is right.
+
+    Whole captions by the number of digits; then digits, and doings, of the phrases at their places, those whose pair is
+    in `HELD_OUT` by themselves. Of a caption with too few or too many phrases, none of these is right.
+    """
     right: dict[str, list[bool]] = {}
-    for row in evaluate(Run.load(folder)).rows:
-        (true,) = row["truth"]
-        count = len(true.split(" and "))
-        digits = "1 digit" if count == 1 else f"{count} digits"
-        right.setdefault(digits, []).append(row["caption"] == true)
-    every = [hit for hits in right.values() for hit in hits]
-    parts = [*sorted(right.items()), ("all", every)]
-    return ", ".join(f"{name} {wilson(sum(hits), len(hits))} (n = {len(hits)})" for name, hits in parts)
+    for true, said in captions:
+        wanted, written = true.split(" and "), said.split(" and ")
+        right.setdefault("1 digit" if len(wanted) == 1 else f"{len(wanted)} digits", []).append(true == said)
+        right.setdefault("all", []).append(true == said)
+        for phrase, answer in zip(wanted, written if len(written) == len(wanted) else [""] * len(wanted), strict=True):
+            (digit, doing), (digit_said, doing_said) = _pair(phrase), _pair(answer)
+            new = "new" if (DIGITS.index(digit), DOINGS.index(doing)) in HELD_OUT else "known"
+            right.setdefault(f"digits in {new} pairs", []).append(digit == digit_said)
+            right.setdefault(f"doings in {new} pairs", []).append(doing == doing_said)
+    return ", ".join(f"{name} {wilson(sum(hits), len(hits))} (n = {len(hits)})" for name, hits in sorted(right.items()))
+
+
+def _pair(phrase: str) -> tuple[str, str]:
+    """The digit and the doing of "a DIGIT at the PLACE DOING", whose place is two words."""
+    words = phrase.split()
+    return " ".join(words[1:2]), " ".join(words[6:])
 
 
 def bundled_digits() -> tuple[Floats, NDArray[np.integer]]:

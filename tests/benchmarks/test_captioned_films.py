@@ -76,3 +76,26 @@ def test_opposites_are_the_same_frames_run_backwards(films: ModuleType, one: str
     )
     np.testing.assert_array_equal(first, second[::-1])
     assert np.abs(first[0] - first[-1]).max() > 0.1
+
+
+def test_shares_of_what_is_right(films: ModuleType) -> None:
+    """Zero never stands in training, two does."""
+    both = "a zero at the top left stands and a two at the top right stands"
+    told = films.shares(
+        [
+            (both, both),
+            ("a zero at the top left stands", "a zero at the top left moves up"),
+            ("a two at the top right stands", "a six at the top right stands"),
+            ("a two at the top right stands", "a two at the top right stands and a two"),
+        ]
+    )
+    for one in (
+        "1 digit 0.000",
+        "2 digits 1.000",
+        "all 0.250",
+        "doings in new pairs 0.500",
+        "digits in new pairs 1.000",
+    ):
+        assert one in told
+    assert "digits in known pairs 0.333" in told
+    assert "doings in known pairs 0.667" in told

@@ -40,8 +40,7 @@ class Concepts(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits (N, V) of clips: features (N, T, D) or (N, T, P, D), `lengths` (N,) valid frames, None for all."""
         frames = features if features.ndim == 3 else features.mean(2)
-        lengths = valid.ragged(lengths, frames.shape[1])
-        return self.linear(frames.mean(1) if lengths is None else valid.mean(frames, lengths))
+        return self.linear(valid.mean(frames, valid.full(frames) if lengths is None else lengths))
 
 
 def concept_loss(logits: Tensor, words: Tensor) -> Tensor:
@@ -51,9 +50,6 @@ def concept_loss(logits: Tensor, words: Tensor) -> Tensor:
         logits: (N, V).
         words: (N, R, L), indices; 0 behind the end.
     """
-    there = torch.zeros_like(logits).scatter_(1, words.flatten(1), 1.0)
-    there[:, : len(NAMES)] = 0
-    counts = torch.ones_like(there[0])
-    counts[: len(NAMES)] = 0
-    told = functional.binary_cross_entropy_with_logits(logits, there, weight=counts, reduction="sum")
+    there = torch.zeros_like(logits).scatter_(1, words.flatten(1), 1.0)[:, len(NAMES) :]
+    told = functional.binary_cross_entropy_with_logits(logits[:, len(NAMES) :], there, reduction="sum")
     return told / there.sum().clamp(min=1)
