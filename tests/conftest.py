@@ -20,7 +20,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def own_randomness() -> Iterator[None]:
-    """Each test draws the same numbers, alone or after others, in whatever process; so do shared fixtures made between."""
+    """Each test draws the same numbers, alone or after others; so does a shared fixture made between two."""
     torch.manual_seed(0)
     yield
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from unreel import data, demo, experiment, inference, reports
 from unreel.config import RunConfig, build_parser, from_namespace, model_named, to_yaml
-from unreel.devices import leads
+from unreel.devices import keep_freed_memory, leads
 from unreel.errors import ConfigError, UnreelError
 from unreel.models.summary import summarize
 from unreel.nearest import nearest
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
+    keep_freed_memory()
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     console = Console(stderr=True)
     if verb in ("-h", "--help", "help"):

@@ -1,8 +1,10 @@
-"""Where tensors are computed when nobody says it, and which process speaks where several train together."""
+"""Where tensors are computed when nobody says it, with which memory, and which process of several speaks."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 
 import torch
@@ -10,6 +12,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where Linux says how much memory a container may have, in version 2 and 1 of its control groups."""
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of two settings in glibc's malloc.h; see mallopt(3)."""
 
 
 def leads() -> bool:
@@ -36,3 +41,17 @@ def free_memory(device: torch.device) -> int:
         if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()) != "max":
             free = min(free, int(text))
     return free
+
+
+def keep_freed_memory() -> None:
+    """Let this process, and those forked from it, use freed memory again instead of giving it back to the system.
+
+    glibc gives each large block back when it is freed. A training step on the CPU then asks for its activations anew,
+    and the system clears every page of them: 4 to 40 % of a step (docs/performance.md). For a process of one's own,
+    such as a verb of the command line; it holds the most memory that it ever used until it ends. Without glibc nothing
+    happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)

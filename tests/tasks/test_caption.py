@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ class Rote(SeesWords):
     """Writes for clip n the sentence of its first pixel, looking at place n of three places of each frame."""
 
     SENTENCES = ((2, 3, 4), (2, 5, 6))
+    feature_shape = (1, 3)
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,6 +189,26 @@ def test_own_words_come_in_towards_the_end_of_training(monkeypatch: pytest.Monke
     assert not torch.equal(second, first)
     task.eval().taught(batch)
     assert torch.equal(task.model.seen[-1], first), "none in validation"
+
+
+def test_the_schedule_begins_anew_behind_the_epochs_of_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Caption, "trainer", SimpleNamespace(max_epochs=5))
+    task = caption_task(concepts=1.0, concepts_first=2)
+    task.total_steps = 100
+    chosen = task.configure_optimizers()
+    optimizer, schedule = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < 100:
+            schedule.step()
+    highest = task.optim.lr
+    assert rates[39] < 1e-4 * highest < rates[40]
+    for part in (rates[:40], rates[40:]):
+        assert part[0] == pytest.approx(highest / 25)
+        assert max(part) == pytest.approx(highest, rel=0.02)
+        assert part[-1] < 1e-4 * highest
 
 
 def test_settings_are_checked() -> None:

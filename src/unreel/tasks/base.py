@@ -13,12 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 from torchmetrics import MetricCollection
 
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing
@@ -315,17 +317,23 @@ class Task(LightningModule, ABC, Generic[Said]):
             optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=0.9, nesterov=True)
         if self.optim.schedule == "constant":
             return {"optimizer": optimizer}
-        # a warm-up of exactly one step divides by zero in torch
-        one_step = math.isclose(self.optim.warmup * self.total_steps, 1.0)
-        warmup = 1.5 / self.total_steps if one_step else self.optim.warmup
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=self.optim.lr,
-            total_steps=self.total_steps,
-            pct_start=min(warmup, 1.0),
-            cycle_momentum=False,
-        )
+        parts = self.parts
+        cycles = [one_cycle(optimizer, self.optim, steps) for steps in parts]
+        ends = list(accumulate(parts))[:-1]
+        schedule = SequentialLR(optimizer, cycles, ends) if ends else cycles[0]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def parts(self) -> Sequence[int]:
+        """Steps of each part of training, in which the learning rate rises and falls anew: of most tasks one part."""
+        return (self.total_steps,)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, optim: OptimConfig, steps: int) -> LRScheduler:
+    """The schedule `onecycle` over so many steps."""
+    one_step = math.isclose(optim.warmup * steps, 1.0)  # a warm-up of exactly one step divides by zero in torch
+    warmup = 1.5 / steps if one_step else optim.warmup
+    return OneCycleLR(optimizer, optim.lr, steps, pct_start=min(warmup, 1.0), cycle_momentum=False)
 
 
 def _all_but_frames(batch: ClipBatch | LongClip | Chunk) -> ClipBatch:

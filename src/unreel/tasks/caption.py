@@ -61,7 +61,8 @@ class CaptionConfig:
         concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
             see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
         concepts_first: so many epochs, the first ones, learn concepts alone, each in a fraction of the time, since
-            nothing is written. Lightning's strategy "ddp" wants to be "ddp_find_unused_parameters_true" then.
+            nothing is written. The schedule of the learning rate begins anew behind them. Lightning's strategy "ddp"
+            wants to be "ddp_find_unused_parameters_true" then.
     """
 
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -277,6 +278,18 @@ class Caption(Task[Written]):
         return [{"truth": texts} for texts in references_of(batch.targets["references"])]
 
     @property
+    def parts(self) -> Sequence[int]:
+        """Steps of the epochs of concepts alone, if there are any, and of all others."""
+        if not self.settings.concepts_first:
+            return super().parts
+        first = self.total_steps // self._epochs * self.settings.concepts_first
+        return tuple(steps for steps in (first, self.total_steps - first) if steps)
+
+    @property
+    def _epochs(self) -> int:
+        return cast(int, cast(Trainer, self.trainer).max_epochs)
+
+    @property
     def _writer(self) -> SeesWords:
         return cast(SeesWords, self.model)
 
@@ -284,7 +297,7 @@ class Caption(Task[Written]):
     def _is_critical(self) -> bool:
         """Whether this epoch learns from rewards."""
         epochs = self.settings.self_critical
-        return epochs > 0 and self.current_epoch >= cast(int, cast(Trainer, self.trainer).max_epochs) - epochs
+        return epochs > 0 and self.current_epoch >= self._epochs - epochs
 
     def _look(self, batch: ClipBatch) -> Tensor:
         return batch.frames if self.from_features else self._writer.encode(batch.frames, batch.lengths)
