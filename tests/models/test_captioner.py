@@ -151,6 +151,25 @@ def test_many_words_at_once_are_one_after_the_other(form, recurrence):
 
 
 @every_form
+def test_logits_behind_some_words_are_those_of_all(form):
+    model = build(form)
+    frames, words = given()
+    asked = torch.tensor([[True, True, False, False, True], [False] * 5, [True] * 5]).expand(2, -1, -1)
+    found = []
+    for alone in (True, False):
+        model.zero_grad()
+        memory = model.read(model.encode(frames, LENGTHS), LENGTHS)
+        logits = model.write(words, memory, None, asked if alone else None)[0]
+        logits = logits if alone else logits[asked]
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert found[0][0].shape == (2 * 8, V)
+    torch.testing.assert_close(*found)
+    with torch.no_grad():
+        assert model.write(words, memory, None, torch.zeros_like(asked))[0].shape == (0, V)
+
+
+@every_form
 @torch.no_grad()
 def test_a_caption_does_not_know_the_others_nor_what_follows(form):
     model = build(form)

@@ -5,8 +5,8 @@ at once. `AttentiveDecoder` looks at the clip again before each word, Xu et al. 
 runs word by word, all else for all words at once. What this file is not: it sees no frame and no encoder, and it
 searches for nothing.
 
-Shape letters: N clips, R rows of each, L words of a row, V outputs, E features of a word, H of the recurrence, Y its
-layers, A places, D features of a place, K features in which attention compares.
+Shape letters: N clips, R rows of each, L words of a row, M of all words, V outputs, E features of a word, H of the
+recurrence, Y its layers, A places, D features of a place, K features in which attention compares.
 """
 
 from __future__ import annotations
@@ -50,13 +50,16 @@ class PlainDecoder(nn.Module):
         """The state (N, Y, H) behind a first input x (N, E) that is no word."""
         return self.recurrence.step(self.dropout(x))[1]
 
-    def forward(self, words: Tensor, state: States) -> tuple[Tensor, States]:
-        """Words (N, R, L) and the state before them to logits (N, R, L, V) and the state behind them."""
+    def forward(self, words: Tensor, state: States, asked: Tensor | None = None) -> tuple[Tensor, States]:
+        """Words (N, R, L) and the state before them to logits (N, R, L, V) and the state behind them.
+
+        Where `asked` (N, R, L) bool is given, logits (M, V) behind those words alone.
+        """
         rows = words.shape[:2]
         x = self.dropout(self.embedding(words)).flatten(0, 1)
         out, after = self.recurrence(x, None, tuple(member.flatten(0, 1) for member in state))
-        logits = self.head(self.dropout(out))
-        return logits.unflatten(0, rows), tuple(member.unflatten(0, rows) for member in after)
+        logits = self.head(self.dropout(_only(out.unflatten(0, rows), asked)))
+        return logits, tuple(member.unflatten(0, rows) for member in after)
 
 
 class AttentiveDecoder(nn.Module):
@@ -112,7 +115,7 @@ class AttentiveDecoder(nn.Module):
         return tuple(layer(mean).tanh().to(dtype).unflatten(1, (layers, -1)) for layer in self.begin)
 
     def forward(
-        self, words: Tensor, state: States, memory: Tensor, keys: Tensor, seen: Tensor
+        self, words: Tensor, state: States, memory: Tensor, keys: Tensor, seen: Tensor, asked: Tensor | None = None
     ) -> tuple[Tensor, States, Tensor]:
         """Words, looking.
 
@@ -122,9 +125,10 @@ class AttentiveDecoder(nn.Module):
             memory: (N, A, D), finite everywhere.
             keys: (N, A, K), `attention.keys` of it.
             seen: (N, A) bool, false in the padding.
+            asked: (N, R, L) bool, words behind which logits are wanted; None for all.
 
         Returns:
-            logits (N, R, L, V), the state behind the words, weights (N, R, L, A).
+            logits (N, R, L, V), or (M, V) of those that are asked; the state behind the words, weights (N, R, L, A).
         """
         embedded = self.embedding(words)
         tops, contexts, looks = [], [], []
@@ -136,7 +140,9 @@ class AttentiveDecoder(nn.Module):
             tops.append(top)
             contexts.append(context)
             looks.append(weights)
-        top, context = torch.stack(tops, 2), torch.stack(contexts, 2)
+        embedded, top, context = (
+            _only(each, asked) for each in (embedded, torch.stack(tops, 2), torch.stack(contexts, 2))
+        )
         said = (embedded + self.from_state(self.dropout(top)) + self.from_context(context)).tanh()
         return self.head(self.dropout(said)), state, torch.stack(looks, 2)
 
@@ -144,6 +150,11 @@ class AttentiveDecoder(nn.Module):
         rows = x.shape[:2]
         out, after = self.recurrence.step(x.flatten(0, 1), tuple(member.flatten(0, 1) for member in state))
         return out.unflatten(0, rows), tuple(member.unflatten(0, rows) for member in after)
+
+
+def _only(x: Tensor, asked: Tensor | None) -> Tensor:
+    """What x (N, R, L, *) holds at the words that are asked for: (M, *); all of it where asked is None."""
+    return x if asked is None else x.flatten(0, 2).index_select(0, asked.flatten().nonzero()[:, 0])
 
 
 def _embedding(outputs: int, size: int) -> nn.Embedding:

@@ -11,7 +11,8 @@ What this file is not: it knows no word, only indices of which 0 is begin and en
 search for the best sentence: it says what may come next.
 
 Shape letters: N clips, T frames, P places of a frame, A = T·P, D features, R B rows (captions) of each clip, L words of
-a row, V outputs: the words and the end; H features of the recurrence, Y its layers, K features that attention compares.
+a row, M of all words, V outputs: the words and the end; H features of the recurrence, Y its layers, K features that
+attention compares.
 """
 
 from __future__ import annotations
@@ -294,7 +295,7 @@ class Captioner(SeesWords):
         return logits[:, :, 0], after, None if attention is None else attention[:, :, 0]
 
     def write(
-        self, words: Tensor, memory: Memory, state: WordState | None = None
+        self, words: Tensor, memory: Memory, state: WordState | None = None, asked: Tensor | None = None
     ) -> tuple[Tensor, WordState, Tensor | None]:
         """Many words on, all of them known: what `next` gives word by word.
 
@@ -302,9 +303,12 @@ class Captioner(SeesWords):
             words: (N, R, L) int64, see `forward`.
             memory: of the clips.
             state: behind the words before these; None at the begin.
+            asked: (N, R, L) bool, the M words behind which logits are wanted: most of the work is in them, and in
+                training many words are padding. None for all.
 
         Returns:
-            logits (N, R, L, V), the state, and the weights (N, R, L, A) or None.
+            logits (N, R, L, V), or (M, V) row after row of those that are asked; the state; and the weights
+            (N, R, L, A) or None.
         """
         if words.ndim != 3 or words.dtype != torch.int64 or words.shape[0] != memory[0].shape[0]:
             raise ValueError(
@@ -313,7 +317,7 @@ class Captioner(SeesWords):
         (before,) = self.start(memory, words.shape[1]) if state is None else state
         if isinstance(self.decoder, AttentiveDecoder):
             places, keys, seen = memory[:3]
-            logits, after, attention = self.decoder(words, before, places, keys, seen)
+            logits, after, attention = self.decoder(words, before, places, keys, seen, asked)
             return logits, (after,), attention
-        logits, after = self.decoder(words, before)
+        logits, after = self.decoder(words, before, asked)
         return logits, (after,), None

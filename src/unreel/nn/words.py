@@ -4,7 +4,7 @@ What this file is not: no search, no vocabulary, and no loss. Words are indices;
 the end where it is written, and stands behind the end.
 
 Shape letters: N clips, T frames, R B rows (captions, or rows of a beam) of each clip, L words of a row, V outputs (the
-words and the end), A places that can be looked at.
+words and the end), A places that can be looked at, M words that are asked for.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class SeesWords(nn.Module, ABC):
 
     @abstractmethod
     def write(
-        self, words: Tensor, memory: Memory, state: WordState | None = None
+        self, words: Tensor, memory: Memory, state: WordState | None = None, asked: Tensor | None = None
     ) -> tuple[Tensor, WordState, Tensor | None]:
-        """Many words on: (N, R, L) to (N, R, L, V), the state, and (N, R, L, A) or None; as `next`, L times."""
+        """Many words on: (N, R, L) to (N, R, L, V), the state, and (N, R, L, A) or None; as `next`, L times.
+
+        Where `asked` (N, R, L) bool is given, logits (M, V) behind those M words alone, row after row.
+        """

@@ -4,7 +4,7 @@ What this file is not: how words become targets and losses is in `captioning/tea
 the files beside it, how they are searched for in `nn/search.py`.
 
 Shape letters: N clips, T frames, P places of a frame, R captions of a clip, L words, V outputs: the words and the end;
-B bytes of a caption, M captions that were written.
+M words of all captions, B bytes of a caption.
 """
 
 from __future__ import annotations
@@ -35,7 +35,18 @@ from unreel.tasks.captioning.measures import (
     to_bytes,
 )
 from unreel.tasks.captioning.rewards import Rewards
-from unreel.tasks.captioning.teaching import END, advantages, inputs_of, reward_loss, with_own_words, word_loss
+from unreel.tasks.captioning.teaching import (
+    END,
+    advantages,
+    before,
+    counted,
+    drawn_places,
+    inputs_of,
+    reward_loss,
+    up_to_end,
+    with_own_words,
+    word_loss,
+)
 from unreel.tasks.measures import collect
 from unreel.tasks.segments import clip_number
 from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
@@ -181,7 +192,7 @@ class Caption(Task[Written]):
         return self._search(self._read(_whole(batch)), batch, self.settings.search)
 
     def taught(self, batch: ClipBatch | LongClip | Chunk) -> Tensor:
-        """Logits (N, R, L, V) of each next word behind the true ones; in training, behind some own ones."""
+        """Logits (M, V) of each word that counts, behind the true ones; in training, behind some own ones."""
         clips = _whole(batch)
         return self._after_true_words(self._read(clips), clips)
 
@@ -306,13 +317,15 @@ class Caption(Task[Written]):
         return self._writer.read(self._look(batch), batch.lengths)
 
     def _after_true_words(self, memory: Memory, batch: ClipBatch) -> Tensor:
-        inputs = inputs_of(batch.targets["words"])
+        words = batch.targets["words"]
+        inputs = inputs_of(words)
         share = self.settings.scheduled_sampling * self.global_step / self.total_steps if self.training else 0.0
         if share > 0:
+            places = drawn_places(inputs, share)
             with torch.no_grad():
-                first = self._writer.write(inputs, memory)[0]
-            inputs = with_own_words(inputs, first, share)
-        return self._writer.write(inputs, memory)[0]
+                first = self._writer.write(inputs, memory, None, before(places))[0]
+            inputs = with_own_words(inputs, places, first)
+        return self._writer.write(inputs, memory, None, counted(words))[0]
 
     def _search(self, memory: Memory, batch: ClipBatch | LongClip, how: SearchConfig) -> Written:
         generators = None
@@ -335,7 +348,7 @@ class Caption(Task[Written]):
         captions = [[self._text(row) for row in rows] for rows in words.tolist()]
         ended = (words == END).any(-1).tolist()
         rewards = cast(Rewards, self.rewards)(captions, references_of(batch.targets["references"]), ended)
-        logits = self._writer.write(inputs_of(words), memory)[0]
+        logits = self._writer.write(inputs_of(words), memory, None, up_to_end(words))[0]
         return reward_loss(logits, words, advantages(rewards.to(words.device))), rewards.mean()
 
     def _text(self, words: Sequence[int]) -> str:

@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from unreel.tasks.captioning.teaching import (
     advantages,
+    before,
     counted,
+    drawn_places,
     inputs_of,
     reward_loss,
     up_to_end,
@@ -43,22 +45,28 @@ def test_loss_is_the_mean_over_words(smoothing: float) -> None:
                 count += 1
                 if word == 0:
                     break
-    loss = word_loss(logits, WORDS, smoothing)
+    loss = word_loss(logits[counted(WORDS)], WORDS, smoothing)
     assert count == 9
     assert loss.item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_no_words_are_no_loss() -> None:
+    logits = torch.randn(0, 6, requires_grad=True)
+    loss = word_loss(logits, torch.zeros_like(WORDS))
     loss.backward()
-    assert logits.grad is not None
-    assert not logits.grad[~counted(WORDS)].any()
-    assert word_loss(logits, torch.zeros_like(WORDS)).item() == 0
+    assert loss.item() == 0
 
 
-def test_padding_changes_no_loss() -> None:
+def test_padding_asks_for_no_more_words() -> None:
     words = WORDS[:, :1]  # one without an end is as long as any can be
-    logits = torch.randn(2, 1, 4, 6)
-    wider = functional.pad(logits, (0, 0, 0, 3, 0, 2), value=7.0)
-    assert word_loss(wider, functional.pad(words, (0, 3, 0, 2))).item() == pytest.approx(
-        word_loss(logits, words).item()
-    )
+    wider = functional.pad(words, (0, 3, 0, 2))
+    assert wider[counted(wider)].tolist() == words[counted(words)].tolist()
+
+
+def mixed_in(inputs: torch.Tensor, logits: torch.Tensor, share: float) -> torch.Tensor:
+    """With own words, of logits (N, R, L, V) behind all words."""
+    places = drawn_places(inputs, share)
+    return with_own_words(inputs, places, logits[before(places)])
 
 
 def test_own_words_among_the_true_ones() -> None:
@@ -69,8 +77,8 @@ def test_own_words_among_the_true_ones() -> None:
     logits = torch.zeros(50, 4, 20, 8)
     logits[..., 7] = 5.0
     logits[..., 0] = 50.0  # the end is likeliest everywhere, and is no word to go on from
-    assert torch.equal(with_own_words(inputs, logits, 0.0), inputs)
-    mixed = with_own_words(inputs, logits, 0.3)
+    assert torch.equal(mixed_in(inputs, logits, 0.0), inputs)
+    mixed = mixed_in(inputs, logits, 0.3)
     changed = mixed == 7
     assert not changed[..., 0].any(), "before the first word stands the begin"
     assert not (mixed[..., 1:16] == 0).any()
@@ -85,7 +93,7 @@ def test_an_own_word_follows_from_the_words_before_it() -> None:
     logits = torch.full((1, 1, 4, 9), -100.0)
     for place in range(4):
         logits[0, 0, place, 5 + place] = 0.0  # after the input at this place
-    assert with_own_words(inputs, logits, 1.0).tolist() == [[[0, 5, 6, 7]]]
+    assert mixed_in(inputs, logits, 1.0).tolist() == [[[0, 5, 6, 7]]]
 
 
 def test_advantages_are_against_the_others() -> None:
@@ -97,7 +105,7 @@ def test_advantages_are_against_the_others() -> None:
 def test_reward_makes_good_captions_likelier() -> None:
     logits = torch.zeros(1, 2, 3, 4, requires_grad=True)
     words = torch.tensor([[[3, 2, 0], [0, 0, 0]]])  # the second ends at once: its end was drawn, too
-    loss = reward_loss(logits, words, torch.tensor([[2.0, -2.0]]))
+    loss = reward_loss(logits[up_to_end(words)], words, torch.tensor([[2.0, -2.0]]))
     assert loss.item() == pytest.approx((3 * 2 - 1 * 2) * math.log(4) / 4)
     loss.backward()
     assert logits.grad is not None

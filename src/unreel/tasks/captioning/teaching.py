@@ -3,7 +3,9 @@
 A caption of words w1..wn is the target w1..wn, 0 and the input 0, w1..wn: one index, 0, is begin, end, and what stands
 behind the end. What this file is not: it knows no text and no model, nor how captions are judged (`rewards.py`).
 
-Shape letters: N clips, R captions of each, L words of a caption, V outputs: the words and the end.
+Logits are asked for where they are needed alone: most of the work of writing is in them.
+
+Shape letters: N clips, R captions of each, L words of a caption, M of all words, V outputs: the words and the end.
 """
 
 from __future__ import annotations
@@ -36,17 +38,31 @@ def word_loss(logits: Tensor, words: Tensor, label_smoothing: float = 0.0) -> Te
     """Mean cross-entropy over all words of the batch that count, (); zero where none does.
 
     Args:
-        logits: (N, R, L, V).
+        logits: (M, V), of the words that are `counted`.
         words: (N, R, L) targets.
         label_smoothing: share of each target that is spread over all outputs.
     """
-    counts = counted(words)
-    if not bool(counts.any()):
-        return logits.sum() * 0.0
-    return functional.cross_entropy(logits[counts], words[counts], label_smoothing=label_smoothing)
+    if not len(logits):
+        return logits.sum()
+    return functional.cross_entropy(logits, words[counted(words)], label_smoothing=label_smoothing)
 
 
-def with_own_words(inputs: Tensor, logits: Tensor, share: float) -> Tensor:
+def drawn_places(inputs: Tensor, share: float) -> Tensor:
+    """(N, R, L) bool: inputs that become own words, each behind the begin with probability `share`, 0 to 1.
+
+    Drawn from the default generator.
+    """
+    chosen = torch.rand(inputs.shape) < share
+    chosen[..., 0] = False
+    return chosen.to(inputs.device) & (inputs != BEGIN)  # behind the end nothing is learned
+
+
+def before(places: Tensor) -> Tensor:
+    """(N, R, L) bool: the places one before these; what stands there is followed by what stands at these."""
+    return functional.pad(places[..., 1:], (0, 1))
+
+
+def with_own_words(inputs: Tensor, places: Tensor, logits: Tensor) -> Tensor:
     """Inputs of which some are the model's own words: scheduled sampling, Bengio et al. (2015, arXiv 1506.03099).
 
     Where the paper runs word by word, each own word here is drawn from what the model said after the true words before
@@ -55,17 +71,14 @@ def with_own_words(inputs: Tensor, logits: Tensor, share: float) -> Tensor:
 
     Args:
         inputs: (N, R, L), the true words.
-        logits: (N, R, L, V) of the first pass, what follows each of them.
-        share: 0 to 1, how likely each input behind the begin becomes an own word.
+        places: (N, R, L) bool, the M that become own words, none of them the first.
+        logits: (M, V) of the first pass, asked for `before` these places.
     """
-    chosen = torch.rand(inputs.shape) < share
-    chosen[..., 0] = False
-    chosen = chosen.to(inputs.device) & (inputs != BEGIN)  # behind the end nothing is learned
-    said = logits[..., :-1, :][chosen[..., 1:]].detach().float()
+    said = logits.detach().float()
     said[:, END] = -torch.inf  # as an input it would be the begin
-    drawn = torch.multinomial(said.softmax(-1), 1)[:, 0] if len(said) else inputs.new_zeros(0)
     mixed = inputs.clone()
-    mixed[chosen] = drawn
+    if len(said):
+        mixed[places] = torch.multinomial(said.softmax(-1), 1)[:, 0]
     return mixed
 
 
@@ -83,10 +96,10 @@ def reward_loss(logits: Tensor, words: Tensor, advantage: Tensor) -> Tensor:
     """REINFORCE: minus the mean over all words of their log-probability times what their caption earned, ().
 
     Args:
-        logits: (N, S, L, V).
+        logits: (M, V), of the words `up_to_end`: a caption that ends at once was drawn, too.
         words: (N, S, L), the captions that were drawn.
         advantage: (N, S).
     """
-    counts = up_to_end(words)  # one that ends at once was drawn, too
-    said = functional.cross_entropy(logits[counts], words[counts], reduction="none")
+    counts = up_to_end(words)
+    said = functional.cross_entropy(logits, words[counts], reduction="none")
     return (said * advantage.unsqueeze(2).expand_as(words)[counts]).mean()
