@@ -218,6 +218,7 @@ CAPTION = RunConfig(
         hidden_size=9,
         num_layers=2,
         dropout=0.1,
+        word_dropout=0.2,
         attention_size=5,
         positions=True,
         micro_batch=8,

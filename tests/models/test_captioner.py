@@ -171,6 +171,22 @@ def test_logits_behind_some_words_are_those_of_all(form):
 
 @every_form
 @torch.no_grad()
+def test_hidden_words_are_unknown_ones_in_training_alone(form):
+    model = build(form, word_dropout=0.5)
+    frames, words = given()
+    memory = model.read(model.encode(frames, LENGTHS), LENGTHS)
+    whole = model.eval().write(words, memory)[0]
+    torch.testing.assert_close(model.write(words, memory)[0], whole)
+    torch.manual_seed(3)
+    hidden = torch.rand(words.shape) < 0.5
+    assert 0 < hidden[words != 0].sum() < hidden.numel()
+    wanted = model.write(torch.where(hidden & (words != 0), 1, words), memory)[0]
+    torch.manual_seed(3)
+    torch.testing.assert_close(model.train().write(words, memory)[0], wanted)
+
+
+@every_form
+@torch.no_grad()
 def test_a_caption_does_not_know_the_others_nor_what_follows(form):
     model = build(form)
     frames, words = given()
@@ -287,6 +303,7 @@ def test_features_of_a_frozen_encoder_have_a_shape_and_a_name():
         ({"recurrence": "none"}, "lstm, gru, got 'none'"),
         ({"embedding_size": 0}, "embedding_size must be at least 1"),
         ({"dropout": 1.0}, r"\[0, 1\)"),
+        ({"word_dropout": -0.1}, r"\[0, 1\)"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"attention_size": 3}, "does not apply to the form 'show_and_tell'"),
         ({"positions": True}, "do not apply to the form 'show_and_tell'"),

@@ -33,6 +33,7 @@ from unreel.models.readout import Readout
 from unreel.nn import BEGIN, Memory, Normalize, SeesWords, Site, Sites, TimeDistributed, WordState
 from unreel.nn.positions import POSITION_SIZE, positions
 from unreel.ops import valid
+from unreel.tokens import UNKNOWN
 
 Form = Literal["show_and_tell", "attention", "encoder_decoder"]
 
@@ -52,6 +53,8 @@ class CaptionerConfig:
         hidden_size: features of the recurrence.
         num_layers: layers of the recurrence.
         dropout: of what goes into the decoder and of what comes out, and between layers; see `caption_decoder`.
+        word_dropout: probability that a word the decoder reads is taken for an unknown one, in training (Bowman et al.
+            2016, arXiv:1511.06349): what follows from the words before is then told less by them, and more by the clip.
         attention_size: attention: features in which places and state are compared.
         positions: attention: tell of each place when its frame is and where in it the place lies, see `nn.positions`,
             beside its features. Xu et al. have a single picture and no positions; without them a clip is a set of
@@ -71,6 +74,7 @@ class CaptionerConfig:
     hidden_size: int = 256
     num_layers: int = 1
     dropout: float = 0.3
+    word_dropout: float = 0.0
     attention_size: int = 256
     positions: bool = False
     micro_batch: int | None = None
@@ -83,8 +87,9 @@ class CaptionerConfig:
         for name in ("embedding_size", "hidden_size", "num_layers", "attention_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch must be at least 1 frame, or None, got {self.micro_batch}")
         if self.form != "attention" and self.attention_size != CaptionerConfig.attention_size:
@@ -314,6 +319,9 @@ class Captioner(SeesWords):
             raise ValueError(
                 f"words must be (N, R, L) int64 of {memory[0].shape[0]} clips, got {tuple(words.shape)} {words.dtype}"
             )
+        if self.training and self.config.word_dropout:
+            hidden = torch.rand(words.shape, device=words.device) < self.config.word_dropout
+            words = torch.where(hidden & (words != BEGIN), UNKNOWN, words)
         (before,) = self.start(memory, words.shape[1]) if state is None else state
         if isinstance(self.decoder, AttentiveDecoder):
             places, keys, seen = memory[:3]
