@@ -167,8 +167,10 @@ def _examples(root: Path, files: Sequence[PurePosixPath], on_disk: bool, labelle
         raise ManifestError(f"{root}: {_EXPECTED}, found no files")
     inside = [file for file in files if len(file.parts) > 1]
     if not inside:
+        tables = sorted(file for file in files if file.suffix.lower() in (".csv", ".tsv", ".jsonl"))
+        instead = f", or name the table: {root / tables[0]}" if on_disk and tables else ""
         raise ManifestError(
-            f"{root}: {_EXPECTED}, found {len(files)} files and no folder: make a folder for each class"
+            f"{root}: {_EXPECTED}, found {len(files)} files and no folder: make a folder for each class{instead}"
         )
     split_outside = all(file.parts[0].lower() in SPLIT_NAMES for file in inside)
     depth = 1 if split_outside else 0
