@@ -217,10 +217,10 @@ class RunConfig:
                 f"{self.task} and model {self.model.name}: set --task caption --model.name captioner, or neither"
             )
         first, last = self.caption.concepts_first, self.caption.self_critical
-        if first + last > self.training.epochs:
+        if first + last > self.training.epochs or first == self.training.epochs:
             raise ConfigError(
-                "caption.concepts_first and caption.self_critical are epochs at the begin and at the end of "
-                f"training.epochs {self.training.epochs}, got {first} and {last}"
+                "caption.concepts_first and caption.self_critical are epochs at the begin, but not all, and at the end "
+                f"of training.epochs {self.training.epochs}, got {first} and {last}"
             )
         if self.data.balance != "none" and not TASKS[self.task].has_classes:
             raise ConfigError(f"the task {self.task} has no classes to balance: set data.balance none")

@@ -85,7 +85,7 @@ def test_what_is_no_class_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="found no files"):
         from_folders(tmp_path)
     make(tmp_path, "a.mp4")
-    with pytest.raises(ManifestError, match="found 1 files and no folder: make a folder for each class$"):
+    with pytest.raises(ManifestError, match=r"found 1 files and no folder: make a folder for each class$"):
         from_folders(tmp_path)
     make(tmp_path / "table", "a.mp4", "list.csv")
     with pytest.raises(ManifestError, match=r"for each class, or name the table: .*table.list\.csv$"):

@@ -180,6 +180,8 @@ def test_task_and_model_belong_together(tmp_path: Path) -> None:
         replace(config, training=replace(config.training, through_time="recompute"))
     with pytest.raises(ConfigError, match=r"at the end of training\.epochs 1, got 1 and 1"):
         replace(config, caption=CaptionConfig(self_critical=1, concepts=1, concepts_first=1))
+    with pytest.raises(ConfigError, match="at the begin, but not all"):
+        replace(config, caption=CaptionConfig(concepts=1, concepts_first=1))
 
 
 def test_labels_and_captions_are_two_things(tmp_path: Path, moving_dots: Path) -> None:
@@ -217,6 +219,21 @@ def test_long_and_foreign_captions_are_learned_from_and_kept_whole(tmp_path: Pat
     assert "001.npy" in left_out
     assert all(row["truth"] == [whole.strip(), "да"] for row in rows_of(run))
     assert all(len(row["captions"][0]["words"]) <= 10 for row in rows_of(run))
+
+
+def test_epochs_of_concepts_alone_write_nothing_and_stop_nothing(tmp_path: Path) -> None:
+    table = write_pictures(tmp_path / "pictures", count=24)
+    config = captioning(table, epochs=4, concepts=1.0, concepts_first=3)
+    config = replace(config, training=replace(config.training, patience=1))
+    said = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    run = experiment.fit(config, tmp_path / "run", said)
+    lines = [line for line in said.export_text().splitlines() if line.startswith("run  epoch")]
+    assert [line.split()[3] for line in lines] == ["train_concepts"] * 3 + ["train_loss"]
+    assert all("val_concepts" in line for line in lines[:3])
+    with (run.folder / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["val_cider_d"] != "" for row in history] == [False] * 3 + [True]
+    assert json.loads((run.folder / "metrics.json").read_text())["best_epoch"] == 3
 
 
 class StopAfter(Callback):

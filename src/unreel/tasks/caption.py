@@ -209,7 +209,7 @@ class Caption(Task[Written]):
         features = self._look(batch)
         logged: dict[str, Tensor] = {}
         losses = []
-        if self.current_epoch >= self.settings.concepts_first:
+        if self._writes:
             memory = self._writer.read(features, batch.lengths)
             if self._is_critical:
                 loss, logged["train_reward"] = self._criticised(memory, batch)
@@ -226,9 +226,18 @@ class Caption(Task[Written]):
         return torch.stack(losses).sum()
 
     def validation_step(self, batch: ClipBatch | LongClip, batch_idx: int) -> None:
-        """Loss of the true words and measures of the greedy captions, from one look at the clips."""
+        """Loss of concepts and of the true words, and measures of the greedy captions, from one look at the clips.
+
+        In epochs of concepts alone nothing is written yet, and these are all that is validated.
+        """
         clips = _whole(batch)
-        memory = self._read(clips)
+        features = self._look(clips)
+        if self.concepts is not None:
+            seen = concept_loss(self.concepts(features, clips.lengths), clips.targets["words"])
+            self.log("val_concepts", seen, batch_size=len(clips), sync_dist=True)
+        if not self._writes:
+            return
+        memory = self._writer.read(features, clips.lengths)
         loss = self.loss(self._after_true_words(memory, clips), clips)
         self.log("val_loss", loss, batch_size=len(clips), sync_dist=True)
         greedy = SearchConfig("greedy", max_length=self.settings.search.max_length)
@@ -237,6 +246,8 @@ class Caption(Task[Written]):
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures, the score of the best constant caption, and say if captions are almost all the same."""
+        if not self._writes:
+            return
         written, references = cast(CaptionMeasures, self.measures["captions"]).seen()
         super().on_validation_epoch_end()
         self.remark = _caution(written, references)
@@ -303,6 +314,11 @@ class Caption(Task[Written]):
     @property
     def _writer(self) -> SeesWords:
         return cast(SeesWords, self.model)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether captions are learned in this epoch, and not concepts alone."""
+        return self.current_epoch >= self.settings.concepts_first
 
     @property
     def _is_critical(self) -> bool:

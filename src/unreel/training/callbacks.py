@@ -205,7 +205,8 @@ class ProgressBar(Callback):
     Args:
         console: where to draw. Without a terminal only the lines appear.
         name: what is being trained.
-        monitor: the value of validation that is shown beside the losses.
+        monitor: the value of validation that is shown beside the losses. Epochs that have none of these, as those of
+            captions' concepts, show all that is logged.
     """
 
     def __init__(self, console: Console, name: str, monitor: str) -> None:
@@ -279,7 +280,7 @@ class ProgressBar(Callback):
         """Print the epoch's line."""
         if trainer.is_global_zero:
             logged = trainer.callback_metrics
-            shown = [name for name in ("train_loss", "val_loss", self.monitor) if name in logged]
+            shown = [name for name in ("train_loss", "val_loss", self.monitor) if name in logged] or sorted(logged)
             values = "  ".join(f"{name} {float(logged[name]):.4f}" for name in shown)
             line = f"{self.name}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -261,7 +261,8 @@ def build_trainer(
         saver,
     ]
     if training.patience is not None:
-        callbacks.append(EarlyStopping(keeper.monitor, mode=task.mode, patience=training.patience, check_finite=True))
+        patience = training.patience  # epochs without the monitored value, as those of captions' concepts, do not count
+        callbacks.append(EarlyStopping(keeper.monitor, mode=task.mode, patience=patience, strict=False))
     return Trainer(
         max_epochs=training.epochs,
         accelerator=training.accelerator,
