@@ -155,7 +155,7 @@ def test_the_report_shows_words(run: Run) -> None:
     assert '<p class="words">film' in page
     assert "No picture" not in page
     assert "different words" in page
-    assert "words without their order" in page
+    assert "Words without their order" in page
 
 
 def test_a_resumed_run_and_workers_change_nothing(reviews: Path, tmp_path: Path) -> None:
