@@ -47,7 +47,7 @@ def keep_freed_memory() -> None:
     """Let this process, and those forked from it, use freed memory again instead of giving it back to the system.
 
     glibc gives each large block back when it is freed. A training step on the CPU then asks for its activations anew,
-    and the system clears every page of them: 4 to 40 % of a step (docs/performance.md). For a process of one's own,
+    and the system clears every page of them: up to 40 % of a step (docs/performance.md). For a process of one's own,
     such as a verb of the command line; it holds the most memory that it ever used until it ends. Without glibc nothing
     happens.
     """
