@@ -24,8 +24,7 @@ from unreel.models import Captioner, CaptionerConfig, EncoderConfig
 from unreel.models.picture import Picture
 from unreel.nn import SearchConfig
 from unreel.runs import Run
-from unreel.tasks import Caption
-from unreel.tasks.caption import CaptionConfig
+from unreel.tasks import Caption, CaptionConfig
 from unreel.tokens import NAMES
 
 from tiny import tiny  # isort: skip

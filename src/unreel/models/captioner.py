@@ -32,8 +32,8 @@ from unreel.models.picture import Picture
 from unreel.models.readout import Readout
 from unreel.nn import BEGIN, Memory, Normalize, SeesWords, Site, Sites, TimeDistributed, WordState
 from unreel.nn.positions import POSITION_SIZE, positions
+from unreel.nn.words import hide
 from unreel.ops import valid
-from unreel.tokens import UNKNOWN
 
 Form = Literal["show_and_tell", "attention", "encoder_decoder"]
 
@@ -320,8 +320,7 @@ class Captioner(SeesWords):
                 f"words must be (N, R, L) int64 of {memory[0].shape[0]} clips, got {tuple(words.shape)} {words.dtype}"
             )
         if self.training and self.config.word_dropout:
-            hidden = torch.rand(words.shape, device=words.device) < self.config.word_dropout
-            words = torch.where(hidden & (words != BEGIN), UNKNOWN, words)
+            words = hide(words, self.config.word_dropout)
         (before,) = self.start(memory, words.shape[1]) if state is None else state
         if isinstance(self.decoder, AttentiveDecoder):
             places, keys, seen = memory[:3]

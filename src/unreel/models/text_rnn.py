@@ -25,6 +25,7 @@ from unreel.errors import ConfigError
 from unreel.models.cnn_rnn import Recurrence, State
 from unreel.models.readout import Readout, check_readout
 from unreel.nn import GRU, LSTM, RNN, PoolKind, Site, Sites, TimeConv1d, TimePool
+from unreel.nn.words import hide
 from unreel.ops import valid
 from unreel.tokens import PADDING, UNKNOWN
 
@@ -243,6 +244,5 @@ class TextRNN(nn.Module):
         if lengths is not None:
             tokens = valid.zero_padding(tokens, lengths)
         if self.training and self.config.word_dropout:
-            hidden = torch.rand(tokens.shape, device=tokens.device) < self.config.word_dropout
-            tokens = torch.where(hidden & (tokens != PADDING), UNKNOWN, tokens)
+            tokens = hide(tokens, self.config.word_dropout)
         return self.embedding_dropout(self.embedding(tokens))

@@ -12,7 +12,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from unreel.tokens import UNKNOWN
 
 Memory = tuple[Tensor, ...]
 """All that writing needs of the clips: tensors that start with N."""
@@ -20,6 +23,12 @@ WordState = tuple[tuple[Tensor, ...], ...]
 """What was written so far: tensors that start with (N, rows)."""
 BEGIN = 0
 """The word before the first, and, where it is written, the end."""
+
+
+def hide(words: Tensor, probability: float) -> Tensor:
+    """Words (*) int64 of which each but 0, the begin or padding, is taken for an unknown one with this probability."""
+    hidden = torch.rand(words.shape, device=words.device) < probability
+    return torch.where(hidden & (words != BEGIN), UNKNOWN, words)
 
 
 class SeesWords(nn.Module, ABC):

@@ -3,7 +3,7 @@
 from unreel.tasks.base import OptimConfig as OptimConfig
 from unreel.tasks.base import Task as Task
 from unreel.tasks.caption import Caption as Caption
-from unreel.tasks.caption import CaptionConfig as CaptionConfig
+from unreel.tasks.captioning.settings import CaptionConfig as CaptionConfig
 from unreel.tasks.classify import Classify as Classify
 from unreel.tasks.classify import MultiLabel as MultiLabel
 from unreel.tasks.multitag import MultiTag as MultiTag

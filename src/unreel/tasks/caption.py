@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, cast
 
@@ -35,6 +34,8 @@ from unreel.tasks.captioning.measures import (
     to_bytes,
 )
 from unreel.tasks.captioning.rewards import Rewards
+from unreel.tasks.captioning.sameness import sameness
+from unreel.tasks.captioning.settings import CaptionConfig
 from unreel.tasks.captioning.teaching import (
     END,
     advantages,
@@ -53,47 +54,6 @@ from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 DRAWN = 5
 """Captions of each clip that are drawn in self-critical training."""
-FEW = 0.05
-"""Captions are almost all the same if there are no more different ones than this share of different references."""
-MOST = 0.5
-"""Or if one of them is said of more than this share of the clips, and no reference is."""
-
-
-@dataclass(frozen=True)
-class CaptionConfig:
-    """How captions are learned, and how they are written.
-
-    Args:
-        search: how they are written in evaluation and prediction. Validation takes the greedy ones.
-        scheduled_sampling: 0 to below 1, the share of the words before each that are the model's own in place of the
-            true ones: 0 at the beginning of training, this at its end, in between a straight line.
-        self_critical: so many epochs, the last ones, learn from the CIDEr-D of captions that are drawn, in place of
-            the words (Rennie et al. 2017, arXiv 1612.00563).
-        concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
-            see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
-        concepts_first: so many epochs, the first ones, learn concepts alone, each in a fraction of the time, since
-            nothing is written. The schedule of the learning rate begins anew behind them. Lightning's strategy "ddp"
-            wants to be "ddp_find_unused_parameters_true" then.
-    """
-
-    search: SearchConfig = field(default_factory=SearchConfig)
-    scheduled_sampling: float = 0.0
-    self_critical: int = 0
-    concepts: float = 0.0
-    concepts_first: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.scheduled_sampling < 1:
-            raise ConfigError(f"scheduled_sampling must be at least 0 and below 1, got {self.scheduled_sampling}")
-        if self.self_critical < 0:
-            raise ConfigError(f"self_critical must be at least 0 epochs, got {self.self_critical}")
-        if not 0 <= self.concepts < math.inf:
-            raise ConfigError(f"concepts must be a weight, at least 0, got {self.concepts}")
-        if self.concepts_first < 0 or (self.concepts_first and not self.concepts):
-            raise ConfigError(
-                f"concepts_first must be at least 0 epochs, and more only with concepts above 0, got "
-                f"{self.concepts_first} with concepts {self.concepts}"
-            )
 
 
 class Caption(Task[Written]):
@@ -250,7 +210,7 @@ class Caption(Task[Written]):
             return
         written, references = cast(CaptionMeasures, self.measures["captions"]).seen()
         super().on_validation_epoch_end()
-        self.remark = _caution(written, references)
+        self.remark = sameness(written, references)
         if self.constant_caption is not None:
             if math.isnan(self._constant_score):  # the same in every epoch
                 self._constant_score = fmean(cider_d([self.constant_caption] * len(references), references))
@@ -275,7 +235,7 @@ class Caption(Task[Written]):
 
     def caution(self, scores: Tensor, truth: Tensor) -> str:
         """A line if (almost) all captions are the same while the references are not."""
-        return _caution(texts_of(scores), references_of(truth))
+        return sameness(texts_of(scores), references_of(truth))
 
     def rows(self, outputs: Written, batch: ClipBatch) -> list[dict[str, Any]]:
         """`caption` and `score` of the best, and all `captions`, each with its words, their log-probability and, where
@@ -391,17 +351,3 @@ def _whole(batch: ClipBatch | LongClip | Chunk) -> ClipBatch:
     if not isinstance(batch, ClipBatch):
         raise ConfigError(f"captions are written of whole clips, got {batch!r}: set training.through_time whole")
     return batch
-
-
-def _caution(written: Sequence[str], references: Sequence[Sequence[str]]) -> str:
-    said = Counter(written)
-    first = Counter(texts[0] for texts in references if texts)
-    wanted = len(first)
-    [(most, often)] = said.most_common(1)
-    varied = len(said) > max(1, FEW * wanted) and often <= MOST * said.total()
-    if varied or not first or max(first.values()) > MOST * first.total():
-        return ""
-    return (
-        f"captions are almost all the same: {len(said)} different of {said.total()} clips, {often} times {most!r}; "
-        f"of as many references {wanted} are different"
-    )
