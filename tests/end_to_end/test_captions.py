@@ -281,5 +281,13 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytes
     assert 0 < float(histories[0][2]["train_reward"]) < 10
     rows = [(tmp_path / name / "predictions.jsonl").read_text() for name in ("undisturbed", "run")]
     assert rows[0] == rows[1]
+    steps = {
+        key: value
+        for key, value in first.items()
+        if key.startswith("/optimizer_states/0/state/") and key.endswith("/step")
+    }
+    assert {int(value) for value in steps.values()} == {4}, (
+        "four in the epoch of rewards: what Adam knew before is forgotten"
+    )
     concepts = [float(row["train_concepts"]) for row in histories[0]]
     assert concepts[2] < concepts[1] < concepts[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from unreel.clip import Clip, ClipBatch, LongClip, collate
 from unreel.errors import ConfigError
 from unreel.nn import SearchConfig, SeesWords
 from unreel.tasks import Caption, CaptionConfig
+from unreel.tasks.caption import GENTLE
 from unreel.tasks.captioning.measures import cider_d
 from unreel.tokens import TextConfig
 
@@ -191,24 +193,29 @@ def test_own_words_come_in_towards_the_end_of_training(monkeypatch: pytest.Monke
     assert torch.equal(task.model.seen[-1], first), "none in validation"
 
 
-def test_the_schedule_begins_anew_behind_the_epochs_of_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concepts_words_and_rewards_each_have_a_learning_rate_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Caption, "trainer", SimpleNamespace(max_epochs=5))
-    task = caption_task(concepts=1.0, concepts_first=2)
+    task = caption_task(concepts=1.0, concepts_first=2, self_critical=1)
     task.total_steps = 100
+    rates = rates_of(task)
+    highest = task.optim.lr
+    for part, top in ((rates[:40], highest), (rates[40:80], highest), (rates[80:], highest * GENTLE)):
+        assert part[0] == pytest.approx(top / 25)
+        assert max(part) == pytest.approx(top, rel=0.02)
+        assert part[-1] < 1e-4 * top
+    task.optim = replace(task.optim, schedule="constant")
+    assert rates_of(task) == [highest] * 80 + [highest * GENTLE] * 20
+
+
+def rates_of(task: Caption) -> list[float]:
     chosen = task.configure_optimizers()
     optimizer, schedule = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     rates = []
-    for _ in range(100):
+    for _ in range(task.total_steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if len(rates) < 100:
-            schedule.step()
-    highest = task.optim.lr
-    assert rates[39] < 1e-4 * highest < rates[40]
-    for part in (rates[:40], rates[40:]):
-        assert part[0] == pytest.approx(highest / 25)
-        assert max(part) == pytest.approx(highest, rel=0.02)
-        assert part[-1] < 1e-4 * highest
+        schedule.step()
+    return rates
 
 
 def test_settings_are_checked() -> None:

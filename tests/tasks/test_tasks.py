@@ -145,23 +145,3 @@ def test_labels_that_a_task_cannot_use_are_refused(task: str, rows: list[Row], m
 def test_labels_stand_in_natural_order() -> None:
     rows = [Row(labels=(name,)) for name in ("class10", "class2", "Class1", "class2")]
     assert Classify.label_names(rows) == ("Class1", "class2", "class10")
-
-
-@pytest.mark.parametrize("steps", [1, 2, 10, 11, 345])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.9])
-def test_the_schedule_warms_up_and_falls_over_any_number_of_steps(steps: int, warmup: float) -> None:
-    task = Classify(Same(), ["a", "b"], OptimConfig(lr=0.1, warmup=warmup))
-    task.total_steps = steps
-    chosen = task.configure_optimizers()
-    optimizer, schedule = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if len(rates) < steps:
-            schedule.step()
-    assert max(rates) <= 0.1 + 1e-9
-    assert all(rate > 0 for rate in rates)
-    if steps == 345 and warmup == 0.1:
-        assert 30 <= rates.index(max(rates)) <= 38
-        assert rates[-1] < 1e-4

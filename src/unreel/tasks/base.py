@@ -8,55 +8,24 @@ Shape letters: N clips, T frames, K outputs, M measured items (clips, or valid f
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing
-from unreel.errors import ConfigError, ReadError
+from unreel.errors import ReadError
 from unreel.nn import SeesViews
 from unreel.nn.through_time import recompute, stream
+from unreel.tasks.optim import OptimConfig, Part, begins, rate
 from unreel.tasks.segments import clip_number
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How the weights move.
-
-    Args:
-        optimizer: AdamW (weight decay on matrices and kernels only), or SGD with Nesterov momentum 0.9.
-        lr: the highest learning rate.
-        weight_decay: decoupled decay a step, times the learning rate.
-        schedule: `onecycle` warms up and then falls along a cosine to almost zero over the whole training;
-            `constant` stays.
-        warmup: the part of all steps spent on warming up, 0 to 1 (onecycle).
-        label_smoothing: 0 to 1, the share of each target spread over all classes (classification).
-    """
-
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    schedule: Literal["onecycle", "constant"] = "onecycle"
-    warmup: float = 0.1
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ConfigError(f"lr must be greater than 0, got {self.lr}")
-        for name in ("warmup", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
 
 
 class Segment(Protocol):
@@ -315,25 +284,22 @@ class Task(LightningModule, ABC, Generic[Said]):
             optimizer = torch.optim.AdamW(groups, lr=self.optim.lr)
         else:
             optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=0.9, nesterov=True)
-        if self.optim.schedule == "constant":
-            return {"optimizer": optimizer}
-        parts = self.parts
-        cycles = [one_cycle(optimizer, self.optim, steps) for steps in parts]
-        ends = list(accumulate(parts))[:-1]
-        schedule = SequentialLR(optimizer, cycles, ends) if ends else cycles[0]
+        parts = tuple(self.parts)
+        schedule = LambdaLR(optimizer, lambda step: rate(step, parts, self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_batch_start(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> None:
+        """Let the optimiser forget, where a part of training begins, the gradients of the part before.
+
+        Adam divides by their size, and those of rewards are far smaller than those of words.
+        """
+        if self.global_step in begins(self.parts):
+            cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).state.clear()
+
     @property
-    def parts(self) -> Sequence[int]:
-        """Steps of each part of training, in which the learning rate rises and falls anew: of most tasks one part."""
-        return (self.total_steps,)
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, optim: OptimConfig, steps: int) -> LRScheduler:
-    """The schedule `onecycle` over so many steps."""
-    one_step = math.isclose(optim.warmup * steps, 1.0)  # a warm-up of exactly one step divides by zero in torch
-    warmup = 1.5 / steps if one_step else optim.warmup
-    return OneCycleLR(optimizer, optim.lr, steps, pct_start=min(warmup, 1.0), cycle_momentum=False)
+    def parts(self) -> Sequence[Part]:
+        """The parts of training, in each of which the learning rate rises and falls anew: of most tasks one."""
+        return (Part(self.total_steps),)
 
 
 def _all_but_frames(batch: ClipBatch | LongClip | Chunk) -> ClipBatch:

@@ -23,7 +23,7 @@ from torchmetrics import MetricCollection
 from unreel.clip import Chunk, ClipBatch, LongClip, Missing, stacked
 from unreel.errors import ConfigError
 from unreel.nn import Memory, SearchConfig, SeesWords, WordState, Written, search
-from unreel.tasks.base import Labelled, OptimConfig, Task
+from unreel.tasks.base import Labelled, Task
 from unreel.tasks.captioning.concepts import Concepts, concept_loss
 from unreel.tasks.captioning.measures import (
     CaptionMeasures,
@@ -49,11 +49,15 @@ from unreel.tasks.captioning.teaching import (
     word_loss,
 )
 from unreel.tasks.measures import collect
+from unreel.tasks.optim import OptimConfig, Part
 from unreel.tasks.segments import clip_number
 from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 DRAWN = 5
 """Captions of each clip that are drawn in self-critical training."""
+GENTLE = 0.05
+"""Share of the highest learning rate at which rewards are climbed: the published one, 5e-5 (Luo 2020), of `lr` 1e-3.
+A higher one makes all captions the same."""
 
 
 class Caption(Task[Written]):
@@ -260,12 +264,12 @@ class Caption(Task[Written]):
         return [{"truth": texts} for texts in references_of(batch.targets["references"])]
 
     @property
-    def parts(self) -> Sequence[int]:
-        """Steps of the epochs of concepts alone, if there are any, and of all others."""
-        if not self.settings.concepts_first:
-            return super().parts
-        first = self.total_steps // self._epochs * self.settings.concepts_first
-        return tuple(steps for steps in (first, self.total_steps - first) if steps)
+    def parts(self) -> Sequence[Part]:
+        """The epochs of concepts alone, those that learn words, and those that learn from rewards."""
+        each = self.total_steps // self._epochs
+        first, last = each * self.settings.concepts_first, each * self.settings.self_critical
+        parts = (Part(first), Part(self.total_steps - first - last), Part(last, GENTLE))
+        return tuple(part for part in parts if part.steps)
 
     @property
     def _epochs(self) -> int:
