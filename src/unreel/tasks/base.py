@@ -291,7 +291,7 @@ class Task(LightningModule, ABC, Generic[Said]):
     def on_train_batch_start(self, batch: ClipBatch | LongClip | Chunk | Missing, batch_idx: int) -> None:
         """Let the optimiser forget, where a part of training begins, the gradients of the part before.
 
-        Adam divides by their size, and those of rewards are far smaller than those of words.
+        Adam divides by their size, and one part's may be small beside another's.
         """
         if self.global_step in begins(self.parts):
             cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).state.clear()
