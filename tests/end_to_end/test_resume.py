@@ -101,6 +101,34 @@ def test_a_killed_process_goes_on(undisturbed: tuple[RunConfig, Path], tmp_path:
     assert_same_run(reference, tmp_path / "run")
 
 
+def test_a_signal_to_the_whole_group_stops_as_one_to_the_process(
+    undisturbed: tuple[RunConfig, Path], tmp_path: Path
+) -> None:
+    """As `timeout`, Ctrl-C and job schedulers send it."""
+    config = tiny(Path(undisturbed[0].data.path), epochs=10_000, workers=2)
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    command = [sys.executable, "-m", "unreel", "train", "--config", str(tmp_path / "config.yaml"), "--out"]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        told = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert "stopped by SIGTERM after step" in " ".join(told.split()), told
+    assert "Traceback" not in told
+    assert process.returncode == 130
+
+
 def test_workers_change_nothing(undisturbed: tuple[RunConfig, Path], tmp_path: Path) -> None:
     config, reference = undisturbed
     experiment.fit(replace(config, data=replace(config.data, workers=2)), tmp_path / "run", QUIET)

@@ -15,6 +15,7 @@ Shape letters: N clips of a batch.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -179,6 +180,7 @@ class ClipLoader:
             collate_fn=_fetch,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_parent,
             # the DataLoader draws a seed for its workers at each pass: not from the global generator
             generator=Generator(),
         )
@@ -247,6 +249,12 @@ class ClipLoader:
                 return batch.pin_memory() if self._pin_memory else batch
         path, reason = next(iter(self.left_out.items()))
         raise ReadError(path, f"{reason} (and no other of {len(order)} clips could be read either)")
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and `timeout` signal all processes of a group. The parent answers, and needs its workers until then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _fetch(clips: ClipBatch | Sequence[Clip | Broken]) -> _Fetched:
