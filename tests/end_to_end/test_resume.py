@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from unreel import experiment
 from unreel.config import RunConfig, to_yaml
+from unreel.errors import RunError
 from unreel.runs import Run
-from unreel.training import StoppedError, fitting
+from unreel.training import StoppedError, checkpoints, fitting
 
 from tiny import tiny  # isort: skip
 
@@ -134,3 +135,24 @@ def test_workers_change_nothing(undisturbed: tuple[RunConfig, Path], tmp_path: P
     experiment.fit(replace(config, data=replace(config.data, workers=2)), tmp_path / "run", QUIET)
     first, second = (load_file(Run.load(folder).weights) for folder in (reference, tmp_path / "run"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_of_another_version_is_refused_before_it_is_touched(
+    undisturbed: tuple[RunConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _ = undisturbed
+    build = fitting.build_trainer
+
+    def build_stopping(*arguments):
+        trainer = build(*arguments)
+        trainer.callbacks.insert(0, StopAfter(4))
+        return trainer
+
+    monkeypatch.setattr(fitting, "build_trainer", build_stopping)
+    monkeypatch.setattr(checkpoints, "FORMAT", "1")
+    with pytest.raises(StoppedError):
+        experiment.fit(config, tmp_path / "run", QUIET)
+    monkeypatch.undo()
+    monkeypatch.setattr(fitting, "build_dataset", None)  # nothing is read
+    with pytest.raises(RunError, match="of format 2, got 1"):
+        experiment.resume(tmp_path / "run", QUIET)

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from unreel.errors import RunError
-from unreel.training.checkpoints import SafetensorsIO, save_atomically
+from unreel.training import checkpoints
+from unreel.training.checkpoints import SafetensorsIO, check_resumable, save_atomically
 
 NESTED = {
     "state_dict": {"a.weight": torch.randn(3, 2), "step": torch.tensor(4)},
@@ -66,6 +67,18 @@ def test_plain_weights_are_no_checkpoint(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "c")
     with pytest.raises(RunError, match="without its header"):
         SafetensorsIO().load_checkpoint(tmp_path / "c")
+
+
+def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "FORMAT", "1")
+    SafetensorsIO().save_checkpoint(NESTED, tmp_path / "c")
+    check_resumable(tmp_path / "c")
+    monkeypatch.undo()
+    for load in (SafetensorsIO().load_checkpoint, check_resumable):
+        with pytest.raises(RunError, match=r"expected a checkpoint of format 2, got 1, .* begin anew: unreel train"):
+            load(tmp_path / "c")
 
 
 def test_save_atomically_makes_the_folder(tmp_path: Path) -> None:

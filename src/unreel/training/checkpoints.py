@@ -22,7 +22,10 @@ from unreel.errors import RunError
 
 # JSON knows neither tensors, tuples nor keys that are no strings: each stands as a dict with one of these keys
 _TENSOR, _TUPLE, _ITEMS = "$tensor", "$tuple", "$items"
-_HEADER = "unreel.checkpoint"
+_HEADER, _FORMAT = "unreel.checkpoint", "unreel.format"
+
+FORMAT = "2"
+"""Of what a checkpoint holds. Give it the next number when a state that an earlier commit saved cannot be resumed."""
 
 
 class SafetensorsIO(CheckpointIO):
@@ -36,7 +39,7 @@ class SafetensorsIO(CheckpointIO):
         """
         tensors: dict[str, Tensor] = {}
         text = json.dumps(_pack(checkpoint, "", tensors))
-        save_atomically(tensors, Path(path), {_HEADER: text})
+        save_atomically(tensors, Path(path), {_HEADER: text, _FORMAT: FORMAT})
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
@@ -44,21 +47,43 @@ class SafetensorsIO(CheckpointIO):
         """Read what `save_checkpoint` wrote, tensors on the CPU.
 
         Raises:
-            RunError: the file is missing, cut off, or no checkpoint.
+            RunError: the file is missing, cut off, no checkpoint, or one of another format.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = (file.metadata() or {}).get(_HEADER)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: expected a checkpoint of Unreel, but it cannot be read ({error})") from error
-        if header is None:
-            raise RunError(f"{path}: expected a checkpoint of Unreel, got a safetensors file without its header")
+        header = _header(Path(path))
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return _unpack(json.loads(header), tensors)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file, if it is there."""
         Path(path).unlink(missing_ok=True)
+
+
+def check_resumable(path: Path) -> None:
+    """Refuse, without reading its tensors, a file that `SafetensorsIO` cannot load.
+
+    Raises:
+        RunError: as there.
+    """
+    _header(path)
+
+
+def _header(path: Path) -> str:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: expected a checkpoint of Unreel, but it cannot be read ({error})") from error
+    if _HEADER not in metadata:
+        raise RunError(f"{path}: expected a checkpoint of Unreel, got a safetensors file without its header")
+    found = metadata.get(_FORMAT, "1")
+    if found != FORMAT:
+        raise RunError(
+            f"{path}: expected a checkpoint of format {FORMAT}, got {found}, which another version of Unreel wrote. "
+            "The run's weights predict and evaluate as before; to train on, take that version, or begin anew: "
+            f"unreel train --config {path.parent / 'config.yaml'} --out ANOTHER_FOLDER"
+        )
+    return metadata[_HEADER]
 
 
 def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

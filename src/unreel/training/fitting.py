@@ -34,7 +34,7 @@ from unreel.runs import Run
 from unreel.tasks import Caption, MultiTag, Regress, Task
 from unreel.training import estimate
 from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
-from unreel.training.checkpoints import SafetensorsIO
+from unreel.training.checkpoints import SafetensorsIO, check_resumable
 from unreel.training.features import FeatureCache, GivesFeatures, features_stay
 from unreel.training.statistics import fit_normalize
 from unreel.training.word_vectors import load_word_vectors
@@ -77,12 +77,15 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
 
     Raises:
         ConfigError: a side of the split is empty, or settings cannot be met together.
+        RunError: the checkpoint to go on from cannot be read, or another version wrote it.
         StoppedError: Ctrl-C or SIGTERM came; the state is saved.
     """
     config = run.config
     console = console or Console(stderr=True)
     check_sides(run, splits)
     resume = resume and run.checkpoint.is_file()
+    if resume:
+        check_resumable(run.checkpoint)
     task = build_task(run, splits)
     train_set, val_set = (build_dataset(run, task, splits, side) for side in ("train", "val"))
     model = cast(Model, task.model)
