@@ -220,6 +220,7 @@ CAPTION = RunConfig(
         dropout=0.1,
         word_dropout=0.2,
         attention_size=5,
+        grid_size=3,
         positions=True,
         micro_batch=8,
         recompute=True,

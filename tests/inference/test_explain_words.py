@@ -121,7 +121,7 @@ def test_what_is_written_is_explained_as_it_was_written(form: str) -> None:
         assert found.attention is None
         return
     assert found.attention is not None
-    assert found.attention.shape == (len(found.words), 3, 6, 8)
+    assert found.attention.shape == (len(found.words), 3, 3, 4), "blocks of 2 by 2 of a map of 6 by 8"
     assert found.attention.sum((1, 2, 3)).tolist() == pytest.approx([1.0] * len(found.words))
     looked = torch.tensor([word["attention"] for word in said["words"]])
     torch.testing.assert_close(found.attention.flatten(2), looked, rtol=0, atol=6e-5)

@@ -306,7 +306,9 @@ def test_features_of_a_frozen_encoder_have_a_shape_and_a_name():
         ({"word_dropout": -0.1}, r"\[0, 1\)"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"attention_size": 3}, "does not apply to the form 'show_and_tell'"),
-        ({"positions": True}, "do not apply to the form 'show_and_tell'"),
+        ({"positions": True}, "positions does not apply to the form 'show_and_tell'"),
+        ({"grid_size": 5}, "grid_size does not apply to the form 'show_and_tell'"),
+        ({"grid_size": 0}, "grid_size must be at least 1"),
     ],
 )
 def test_configs_that_cannot_be_are_refused(fields, message):

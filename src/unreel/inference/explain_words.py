@@ -153,9 +153,7 @@ def explain_caption(
     occlusion = falls(lambda clips: _log_probs(model, clips, indices)[0], batch, with_patches and has_places)
     attention = found.attention
     if attention is not None:
-        space_of_map, count = found.places.shape[2:], attention.shape[-1]
-        grid = tuple(space_of_map) if len(space_of_map) == 2 and space_of_map.numel() == count else (1, count)
-        attention = attention.unflatten(-1, grid).cpu()
+        attention = attention.unflatten(-1, cast(tuple[int, int], model.grid)).cpu()
     looked = [None if attention is None else over_frames(attention[number], space) for number in range(len(words))]
     of_words = [occlusion.of(number) for number in range(len(words))]
     return CaptionExplanation(

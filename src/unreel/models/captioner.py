@@ -56,6 +56,8 @@ class CaptionerConfig:
         word_dropout: probability that a word the decoder reads is taken for an unknown one, in training (Bowman et al.
             2016, arXiv:1511.06349): what follows from the words before is then told less by them, and more by the clip.
         attention_size: attention: features in which places and state are compared.
+        grid_size: attention: places along a side of a frame, at most; of a finer map blocks are averaged. 7 is what a
+            ResNet makes of 224 pixels; Xu et al. look at 14, which costs four times as much.
         positions: attention: tell of each place when its frame is and where in it the place lies, see `nn.positions`,
             beside its features. Xu et al. have a single picture and no positions; without them a clip is a set of
             places, and nothing knows the order of its frames.
@@ -76,6 +78,7 @@ class CaptionerConfig:
     dropout: float = 0.3
     word_dropout: float = 0.0
     attention_size: int = 256
+    grid_size: int = 7
     positions: bool = False
     micro_batch: int | None = None
     recompute: bool = False
@@ -84,7 +87,7 @@ class CaptionerConfig:
         for name, kinds in (("form", get_args(Form)), ("recurrence", ("lstm", "gru"))):
             if getattr(self, name) not in kinds:
                 raise ConfigError(f"{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
-        for name in ("embedding_size", "hidden_size", "num_layers", "attention_size"):
+        for name in ("embedding_size", "hidden_size", "num_layers", "attention_size", "grid_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("dropout", "word_dropout"):
@@ -92,10 +95,9 @@ class CaptionerConfig:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch must be at least 1 frame, or None, got {self.micro_batch}")
-        if self.form != "attention" and self.attention_size != CaptionerConfig.attention_size:
-            raise ConfigError(f"attention_size does not apply to the form {self.form!r}; leave it out")
-        if self.form != "attention" and self.positions:
-            raise ConfigError(f"positions do not apply to the form {self.form!r}; leave them out")
+        for name in ("attention_size", "grid_size", "positions"):
+            if self.form != "attention" and getattr(self, name) != getattr(CaptionerConfig, name):
+                raise ConfigError(f"{name} does not apply to the form {self.form!r}; leave it out")
 
     @property
     def causal(self) -> bool:
@@ -131,7 +133,6 @@ class Captioner(SeesWords):
 
     Attributes:
         feature_shape: what `encode` gives of a frame: (D,), or (P, D) of the form "attention".
-        grid: (H', W') of the P places of a frame, row after row; None without attention.
     """
 
     Config = CaptionerConfig
@@ -154,11 +155,12 @@ class Captioner(SeesWords):
             *(pretrained_statistics(config.encoder, channels) or ([0.0] * channels, [1.0] * channels))
         )
         sizes = (num_outputs, config.embedding_size, config.hidden_size, config.num_layers)
-        build = build_map_encoder if config.form == "attention" else build_encoder
-        encoder = build(config.encoder, self.frame_shape)
+        if config.form == "attention":
+            encoder = build_map_encoder(config.encoder, self.frame_shape, config.grid_size)
+        else:
+            encoder = build_encoder(config.encoder, self.frame_shape)
         self.encoder = TimeDistributed(encoder, config.micro_batch, config.recompute)
         self.feature_shape: tuple[int, ...] = (encoder.features,)
-        self.grid: tuple[int, int] | None = None
         self.picture: Picture | None = None
         self.reader: nn.Module | None = None
         if isinstance(encoder, MapEncoder):

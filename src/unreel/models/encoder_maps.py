@@ -1,18 +1,21 @@
 """Encoders of maps: a frame to a vector of features for each of its places, for models that look at places.
 
 Any encoder of `models/encoders.py`, run up to the map by which it is explained; what comes after the map is cut off, so
-that it costs no time and holds no weight. What this file is not: it makes no encoder of its own, and weighs no place.
+that it costs no time and holds no weight. A map that is finer than asked for is averaged in blocks.
+What this file is not: it makes no encoder of its own, and weighs no place.
 
-Shape letters: V frames, C channels, H' W' places of the map, P = H'·W', D features.
+Shape letters: V frames, C channels, H' W' places, P = H'·W', D features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from threading import get_ident
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unreel.errors import ConfigError
@@ -25,6 +28,7 @@ class MapEncoder(Encoder):
     Args:
         encoder: its net is cut behind its last map. One without maps gives one place, its features.
         frame_shape: (C, H, W), or (D,).
+        grid_size: highest H' and W'. Of a finer map the mean of each block is taken, blocks as small as that allows.
 
     Attributes:
         features: D.
@@ -33,14 +37,16 @@ class MapEncoder(Encoder):
 
     grid: tuple[int, int]
 
-    def __init__(self, encoder: Encoder, frame_shape: tuple[int, ...]) -> None:
+    def __init__(self, encoder: Encoder, frame_shape: tuple[int, ...], grid_size: int) -> None:
         super().__init__(encoder.net, encoder.features, encoder._frozen, encoder._last_map)
         self.grid = (1, 1)
         if not self._last_map:
             return
         found = self._cut(torch.zeros(1, *frame_shape))
         self.features = found.shape[1]
-        self.grid = (found.shape[2], found.shape[3])
+        height, width = found.shape[2:]
+        self._block = ceil(max(height, width) / grid_size)
+        self.grid = (ceil(height / self._block), ceil(width / self._block))
         left = set(self.net.modules())
         self._frozen = tuple(part for part in self._frozen if part in left)
 
@@ -48,7 +54,10 @@ class MapEncoder(Encoder):
         """Give features (V, P, D) for frames (V, *frame)."""
         if not self._last_map:
             return super().forward(frames).unsqueeze(1)
-        return self._map_of(frames).flatten(2).transpose(1, 2)
+        found = self._map_of(frames)
+        if self._block > 1:
+            found = F.avg_pool2d(found, self._block, ceil_mode=True, count_include_pad=False)
+        return found.flatten(2).transpose(1, 2)
 
     def _map_of(self, frames: Tensor) -> Tensor:
         """The map (V, D, H', W') of frames, as whoever watches the part that makes it leaves it."""
@@ -121,12 +130,13 @@ def _empty(parent: nn.Module, needed: set[object]) -> None:
             setattr(parent, name, nn.Identity())
 
 
-def build_map_encoder(config: EncoderConfig, frame_shape: tuple[int, ...]) -> MapEncoder:
+def build_map_encoder(config: EncoderConfig, frame_shape: tuple[int, ...], grid_size: int) -> MapEncoder:
     """Build the encoder that the config names, up to its last map.
 
     Args:
         config: which one. "identity" gives each frame as one place.
         frame_shape: (C, H, W), or (D,) for "identity".
+        grid_size: highest H' and W', see `MapEncoder`.
 
     Raises:
         ConfigError: as `build_encoder`; or the encoder has no map of places behind its first layers, as a transformer.
@@ -139,4 +149,4 @@ def build_map_encoder(config: EncoderConfig, frame_shape: tuple[int, ...]) -> Ma
             f"attention looks at the places of a CNN's map, and {config.name!r} gives none behind its first layers; "
             "choose a CNN such as resnet18, or a form without attention"
         )
-    return MapEncoder(encoder, frame_shape)
+    return MapEncoder(encoder, frame_shape, grid_size)

@@ -38,9 +38,11 @@ class SeesWords(nn.Module, ABC):
 
     Attributes:
         feature_shape: what `encode` gives of a frame: (D,), or (P, D).
+        grid: (H', W') of the P places of a frame, row after row; None without attention.
     """
 
     feature_shape: tuple[int, ...]
+    grid: tuple[int, int] | None = None
 
     @abstractmethod
     def forward(
