@@ -151,22 +151,37 @@ def test_many_words_at_once_are_one_after_the_other(form, recurrence):
 
 
 @every_form
-def test_logits_behind_some_words_are_those_of_all(form):
-    model = build(form)
-    frames, words = given()
-    asked = torch.tensor([[True, True, False, False, True], [False] * 5, [True] * 5]).expand(2, -1, -1)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_taught_is_what_is_written_behind_the_words_that_are_asked_for(form, seed):
+    model = build(form).double()
+    frames, _ = given()
+    torch.manual_seed(seed)
+    words = torch.randint(0, V, (2, 4, 9))
+    ends = torch.randint(0, 10, (2, 4, 1))  # some rows are asked for nothing, some to their last word
+    asked = (torch.arange(9) < ends) & (torch.rand(2, 4, 9) < 0.7)
     found = []
     for alone in (True, False):
         model.zero_grad()
-        memory = model.read(model.encode(frames, LENGTHS), LENGTHS)
-        logits = model.write(words, memory, None, asked if alone else None)[0]
-        logits = logits if alone else logits[asked]
+        memory = model.read(model.encode(frames.double(), LENGTHS), LENGTHS)
+        logits = model.teach(words, memory, asked) if alone else model.write(words, memory)[0][asked]
         logits.square().sum().backward()
         found.append([logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
-    assert found[0][0].shape == (2 * 8, V)
+    assert len(found[0][0]) == asked.sum() > 5
     torch.testing.assert_close(*found)
     with torch.no_grad():
-        assert model.write(words, memory, None, torch.zeros_like(asked))[0].shape == (0, V)
+        assert model.teach(words, memory, torch.zeros_like(asked)).shape == (0, V)
+
+
+@pytest.mark.parametrize(("form", "wanted"), [("show_and_tell", 6 + 4 + 3 + 9), ("attention", 6 + 6 + 4 + 9)])
+@torch.no_grad()
+def test_nothing_is_read_far_behind_the_words_that_are_asked_for(form, wanted):
+    model = build(form)
+    memory = model.read(model.encode(given()[0], LENGTHS), LENGTHS)
+    read = []
+    model.decoder.recurrence.register_forward_hook(lambda part, given, out: read.append(given[0].shape[:2].numel()))
+    ends = torch.tensor([[1, 12, 1], [3, 2, 3]])
+    model.teach(torch.ones(2, 3, 12, dtype=torch.int64), memory, torch.arange(12) < ends.unsqueeze(2))
+    assert sum(read) == wanted, "of 72 words"
 
 
 @every_form

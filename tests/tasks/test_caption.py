@@ -48,7 +48,10 @@ class Rote(SeesWords):
         logits, after, attention = self.write(words.unsqueeze(2), memory, state)
         return logits[:, :, 0], after, None if attention is None else attention[:, :, 0]
 
-    def write(self, words, memory, state=None, asked=None):
+    def teach(self, words, memory, asked):
+        return self.write(words, memory)[0][asked]
+
+    def write(self, words, memory, state=None):
         self.seen.append(words)
         n, rows, length = words.shape
         place = 0 if state is None else int(state[0][0][0, 0, 0])
@@ -60,7 +63,7 @@ class Rote(SeesWords):
         attention = torch.zeros(n, rows, length, int(memory[1]), 3)
         attention[..., 1] = 1 / int(memory[1])
         after = ((torch.full((n, rows, 1), place + length),),)
-        return (logits if asked is None else logits[asked]) * self.scale, after, attention.flatten(-2)
+        return logits * self.scale, after, attention.flatten(-2)
 
     def forward(self, frames, lengths=None, state=None, words=None):
         return self.decode(self.encode(frames, lengths), lengths, state, words)

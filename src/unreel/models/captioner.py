@@ -302,7 +302,7 @@ class Captioner(SeesWords):
         return logits[:, :, 0], after, None if attention is None else attention[:, :, 0]
 
     def write(
-        self, words: Tensor, memory: Memory, state: WordState | None = None, asked: Tensor | None = None
+        self, words: Tensor, memory: Memory, state: WordState | None = None
     ) -> tuple[Tensor, WordState, Tensor | None]:
         """Many words on, all of them known: what `next` gives word by word.
 
@@ -310,23 +310,41 @@ class Captioner(SeesWords):
             words: (N, R, L) int64, see `forward`.
             memory: of the clips.
             state: behind the words before these; None at the begin.
-            asked: (N, R, L) bool, the M words behind which logits are wanted: most of the work is in them, and in
-                training many words are padding. None for all.
 
         Returns:
-            logits (N, R, L, V), or (M, V) row after row of those that are asked; the state; and the weights
-            (N, R, L, A) or None.
+            logits (N, R, L, V), the state, and the weights (N, R, L, A) or None.
         """
+        words = self._known(words, memory)
+        (before,) = self.start(memory, words.shape[1]) if state is None else state
+        if isinstance(self.decoder, AttentiveDecoder):
+            logits, after, attention = self.decoder(words, before, *memory[:3])
+            return logits, (after,), attention
+        logits, after = self.decoder(words, before)
+        return logits, (after,), None
+
+    def teach(self, words: Tensor, memory: Memory, asked: Tensor) -> Tensor:
+        """What `write` gives from the begin on, of some words alone: most of the work is in logits, and in training
+        many words are padding, behind which nothing is read.
+
+        Args:
+            words: (N, R, L) int64, see `forward`.
+            memory: of the clips.
+            asked: (N, R, L) bool, the M words behind which logits are wanted.
+
+        Returns:
+            logits (M, V), row after row.
+        """
+        words = self._known(words, memory)
+        (before,) = self.start(memory, words.shape[1])
+        if isinstance(self.decoder, AttentiveDecoder):
+            places, keys, seen = memory[:3]
+            return self.decoder.teach(words, before, places, keys, seen, asked)
+        return self.decoder.teach(words, before, asked)
+
+    def _known(self, words: Tensor, memory: Memory) -> Tensor:
+        """The words, some of them hidden in training."""
         if words.ndim != 3 or words.dtype != torch.int64 or words.shape[0] != memory[0].shape[0]:
             raise ValueError(
                 f"words must be (N, R, L) int64 of {memory[0].shape[0]} clips, got {tuple(words.shape)} {words.dtype}"
             )
-        if self.training and self.config.word_dropout:
-            words = hide(words, self.config.word_dropout)
-        (before,) = self.start(memory, words.shape[1]) if state is None else state
-        if isinstance(self.decoder, AttentiveDecoder):
-            places, keys, seen = memory[:3]
-            logits, after, attention = self.decoder(words, before, places, keys, seen, asked)
-            return logits, (after,), attention
-        logits, after = self.decoder(words, before, asked)
-        return logits, (after,), None
+        return hide(words, self.config.word_dropout) if self.training and self.config.word_dropout else words

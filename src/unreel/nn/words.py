@@ -77,9 +77,13 @@ class SeesWords(nn.Module, ABC):
 
     @abstractmethod
     def write(
-        self, words: Tensor, memory: Memory, state: WordState | None = None, asked: Tensor | None = None
+        self, words: Tensor, memory: Memory, state: WordState | None = None
     ) -> tuple[Tensor, WordState, Tensor | None]:
-        """Many words on: (N, R, L) to (N, R, L, V), the state, and (N, R, L, A) or None; as `next`, L times.
+        """Many words on: (N, R, L) to (N, R, L, V), the state, and (N, R, L, A) or None; as `next`, L times."""
 
-        Where `asked` (N, R, L) bool is given, logits (M, V) behind those M words alone, row after row.
+    @abstractmethod
+    def teach(self, words: Tensor, memory: Memory, asked: Tensor) -> Tensor:
+        """Logits (M, V) that `write` gives from the begin on, behind the M words alone that are asked for.
+
+        `asked` is (N, R, L) bool; the logits come row after row.
         """

@@ -303,9 +303,9 @@ class Caption(Task[Written]):
         if share > 0:
             places = drawn_places(inputs, share)
             with torch.no_grad():
-                first = self._writer.write(inputs, memory, None, before(places))[0]
+                first = self._writer.teach(inputs, memory, before(places))
             inputs = with_own_words(inputs, places, first)
-        return self._writer.write(inputs, memory, None, counted(words))[0]
+        return self._writer.teach(inputs, memory, counted(words))
 
     def _search(self, memory: Memory, batch: ClipBatch | LongClip, how: SearchConfig) -> Written:
         generators = None
@@ -328,7 +328,7 @@ class Caption(Task[Written]):
         captions = [[self._text(row) for row in rows] for rows in words.tolist()]
         ended = (words == END).any(-1).tolist()
         rewards = cast(Rewards, self.rewards)(captions, references_of(batch.targets["references"]), ended)
-        logits = self._writer.write(inputs_of(words), memory, None, up_to_end(words))[0]
+        logits = self._writer.teach(inputs_of(words), memory, up_to_end(words))
         return reward_loss(logits, words, advantages(rewards.to(words.device))), rewards.mean()
 
     def _text(self, words: Sequence[int]) -> str:
