@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from unreel import experiment, inference
 from unreel.cli import main
-from unreel.config import RunConfig
+from unreel.config import DataConfig, RunConfig, TrainingConfig
 from unreel.data import AugmentConfig, PreprocessConfig, SamplingConfig
 from unreel.errors import ConfigError
 from unreel.inference import intervals
@@ -291,3 +292,21 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytes
     )
     concepts = [float(row["train_concepts"]) for row in histories[0]]
     assert concepts[2] < concepts[1] < concepts[0]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "processes", "refused"), [("ddp", 2, True), ("auto", 2, True), ("auto", 1, False)]
+)
+def test_concepts_first_in_several_processes_is_refused_before_it_fails(
+    strategy: str, processes: int, refused: bool
+) -> None:
+    config = RunConfig(
+        task="caption",
+        data=DataConfig("films"),
+        model=CaptionerConfig(),
+        caption=CaptionConfig(concepts=1.0, concepts_first=1),
+        training=TrainingConfig(strategy=strategy),
+    )
+    told = pytest.raises(ConfigError, match=r"set training\.strategy ddp_find_unused_parameters_true")
+    with told if refused else nullcontext():
+        fitting.refuse_unused_parameters(config, processes)

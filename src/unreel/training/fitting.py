@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from unreel.config import RunConfig
 from unreel.data import (
     LONG_FRAMES,
     ClipDataset,
@@ -113,6 +114,7 @@ def fit(run: Run, splits: Splits, console: Console | None = None, resume: bool =
     trainer = build_trainer(run, task, keeper, saver, lister, console)
     if not resume and not task.from_features and leads():
         tell_costs(run, model, train_set, console)
+    refuse_unused_parameters(config, trainer.world_size)
     if isinstance(train_loader, FilmLoader):
         refuse_several_processes(config.training.through_time, trainer.world_size)
         batches = len(train_loader)
@@ -228,6 +230,16 @@ def refuse_several_processes(way: str, processes: int) -> None:
         raise ConfigError(
             f"training.through_time {way}: it trains in one process, training.devices gives {processes}; set "
             "training.devices 1"
+        )
+
+
+def refuse_unused_parameters(config: RunConfig, processes: int) -> None:
+    """Epochs of concepts alone leave the decoder without gradients, and "ddp" would end at their second step."""
+    strategy = config.training.strategy
+    if processes > 1 and config.caption.concepts_first and strategy in ("auto", "ddp"):
+        raise ConfigError(
+            f"caption.concepts_first: its epochs leave the decoder unused, which training.strategy {strategy} cannot "
+            f"do in {processes} processes; set training.strategy ddp_find_unused_parameters_true, or training.devices 1"
         )
 
 

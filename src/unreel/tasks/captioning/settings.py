@@ -23,8 +23,8 @@ class CaptionConfig:
         concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
             see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
         concepts_first: so many epochs, the first ones, learn concepts alone, each in a fraction of the time, since
-            nothing is written. The schedule of the learning rate begins anew behind them. Lightning's strategy "ddp"
-            wants to be "ddp_find_unused_parameters_true" then.
+            nothing is written. The schedule of the learning rate begins anew behind them. In several processes
+            Lightning's strategy has to be "ddp_find_unused_parameters_true" then.
     """
 
     search: SearchConfig = field(default_factory=SearchConfig)
