@@ -13,7 +13,8 @@ from torch import Tensor
 from unreel.clip import Clip, ClipBatch, LongClip, collate
 from unreel.errors import ConfigError
 from unreel.nn import SearchConfig, SeesWords
-from unreel.tasks import Caption, CaptionConfig
+from unreel.nn import search as nn_search
+from unreel.tasks import Caption, CaptionConfig, caption
 from unreel.tasks.caption import GENTLE
 from unreel.tasks.captioning.measures import cider_d
 from unreel.tokens import TextConfig
@@ -178,6 +179,25 @@ def test_validation_writes_as_long_captions_as_are_wanted(monkeypatch: pytest.Mo
     written, references = task.measures["captions"].seen()
     assert written == ["a dog", "a cat"]
     assert references == [list(row.labels) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("search", "wanted"),
+    [
+        (SearchConfig("beam", 4, 0.3, 9, n_best=3), SearchConfig("beam", 4, 0.3, 9)),
+        (SearchConfig("greedy", max_length=8), SearchConfig("greedy", max_length=8)),
+        (SearchConfig("sample", max_length=7, top_k=3, n_best=2), SearchConfig("greedy", max_length=7)),
+    ],
+)
+def test_validation_searches_as_will_be_searched(
+    monkeypatch: pytest.MonkeyPatch, search: SearchConfig, wanted: SearchConfig
+) -> None:
+    seen = []
+    monkeypatch.setattr(Caption, "log", lambda *_, **__: None)
+    monkeypatch.setattr(caption, "search", lambda *given: seen.append(given[2]) or nn_search(*given))
+    task = Caption(Rote(), LABELS, settings=CaptionConfig(search=search), text=PTB).eval()
+    task.validation_step(clips(task, ROWS), 0)
+    assert seen == [wanted]
 
 
 def test_own_words_come_in_towards_the_end_of_training(monkeypatch: pytest.MonkeyPatch) -> None:

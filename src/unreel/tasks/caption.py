@@ -190,7 +190,7 @@ class Caption(Task[Written]):
         return torch.stack(losses).sum()
 
     def validation_step(self, batch: ClipBatch | LongClip, batch_idx: int) -> None:
-        """Loss of concepts and of the true words, and measures of the greedy captions, from one look at the clips.
+        """Loss of concepts and of the true words, and measures of the captions written, from one look at the clips.
 
         In epochs of concepts alone nothing is written yet, and these are all that is validated.
         """
@@ -204,8 +204,7 @@ class Caption(Task[Written]):
         memory = self._writer.read(features, clips.lengths)
         loss = self.loss(self._after_true_words(memory, clips), clips)
         self.log("val_loss", loss, batch_size=len(clips), sync_dist=True)
-        greedy = SearchConfig("greedy", max_length=self.settings.search.max_length)
-        scores, truth = self.pairs(self._search(memory, clips, greedy), clips)
+        scores, truth = self.pairs(self._search(memory, clips, self.settings.search_of_validation), clips)
         self.measures.update(scores, truth, clips=self.clips(clips).to(scores.device))
 
     def on_validation_epoch_end(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ class CaptionConfig:
     """How captions are learned, and how they are written.
 
     Args:
-        search: how they are written in evaluation and prediction. Validation takes the greedy ones.
+        search: how they are written, in evaluation, prediction and validation; see `search_of_validation`.
         scheduled_sampling: 0 to below 1, the share of the words before each that are the model's own in place of the
             true ones: 0 at the beginning of training, this at its end, in between a straight line.
         self_critical: so many epochs, the last ones, learn from the CIDEr-D of captions that are drawn, in place of
@@ -45,3 +46,10 @@ class CaptionConfig:
                 f"concepts_first must be at least 0 epochs, and more only with concepts above 0, got "
                 f"{self.concepts_first} with concepts {self.concepts}"
             )
+
+    @property
+    def search_of_validation(self) -> SearchConfig:
+        """The best caption of the same search, since by another one another epoch is the best; greedy for "sample"."""
+        if self.search.method == "sample":
+            return SearchConfig("greedy", max_length=self.search.max_length)
+        return dataclasses.replace(self.search, n_best=1)
