@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,19 +84,26 @@ def test_stopping_and_resuming_changes_no_bit(
     assert_same_run(reference, tmp_path / "run")
 
 
-def test_a_killed_process_goes_on(undisturbed: tuple[RunConfig, Path], tmp_path: Path) -> None:
-    config, reference = undisturbed
-    (tmp_path / "config.yaml").write_text(to_yaml(config))
-    command = [sys.executable, "-m", "unreel", "train", "--config", str(tmp_path / "config.yaml"), "--out"]
+def begin(config: RunConfig, folder: Path, **how: Any) -> subprocess.Popen[str]:
+    """A process that trains in folder/run, and has saved its first checkpoint."""
+    (folder / "config.yaml").write_text(to_yaml(config))
+    command = [sys.executable, "-m", "unreel", "train", "--config", str(folder / "config.yaml"), "--out"]
     process = subprocess.Popen(
-        [*command, str(tmp_path / "run")],
-        stderr=subprocess.DEVNULL,
+        [*command, str(folder / "run")],
         stdout=subprocess.DEVNULL,
+        text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **how,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+    while not (folder / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    return process
+
+
+def test_a_killed_process_goes_on(undisturbed: tuple[RunConfig, Path], tmp_path: Path) -> None:
+    config, reference = undisturbed
+    process = begin(config, tmp_path, stderr=subprocess.DEVNULL)
     process.kill()
     process.wait()
     experiment.resume(tmp_path / "run", QUIET)
@@ -107,19 +115,7 @@ def test_a_signal_to_the_whole_group_stops_as_one_to_the_process(
 ) -> None:
     """As `timeout`, Ctrl-C and job schedulers send it."""
     config = tiny(Path(undisturbed[0].data.path), epochs=10_000, workers=2)
-    (tmp_path / "config.yaml").write_text(to_yaml(config))
-    command = [sys.executable, "-m", "unreel", "train", "--config", str(tmp_path / "config.yaml"), "--out"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "run")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = begin(config, tmp_path, stderr=subprocess.PIPE, start_new_session=True)
     os.killpg(process.pid, signal.SIGTERM)
     try:
         told = process.communicate(timeout=60)[1]
