@@ -317,7 +317,8 @@ class Captioner(SeesWords):
         words = self._known(words, memory)
         (before,) = self.start(memory, words.shape[1]) if state is None else state
         if isinstance(self.decoder, AttentiveDecoder):
-            logits, after, attention = self.decoder(words, before, *memory[:3])
+            places, keys, seen = memory[:3]
+            logits, after, attention = self.decoder(words, before, places, keys, seen)
             return logits, (after,), attention
         logits, after = self.decoder(words, before)
         return logits, (after,), None

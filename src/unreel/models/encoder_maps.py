@@ -15,8 +15,8 @@ from math import ceil
 from threading import get_ident
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unreel.errors import ConfigError
 from unreel.models.encoders import Encoder, EncoderConfig, build_encoder
@@ -56,7 +56,7 @@ class MapEncoder(Encoder):
             return super().forward(frames).unsqueeze(1)
         found = self._map_of(frames)
         if self._block > 1:
-            found = F.avg_pool2d(found, self._block, ceil_mode=True, count_include_pad=False)
+            found = functional.avg_pool2d(found, self._block, ceil_mode=True, count_include_pad=False)
         return found.flatten(2).transpose(1, 2)
 
     def _map_of(self, frames: Tensor) -> Tensor:
