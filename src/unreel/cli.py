@@ -89,9 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise ConfigError(f"unknown verb {verb!r}{nearest(verb, VERBS)}; unreel --help lists them")
         VERBS[verb](rest, console)
+    except StoppedError as error:
+        if leads():  # all processes that train together stop, and one says it
+            _tell(error, console)
+        return 130
     except UnreelError as error:
-        console.print(f"unreel: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
-        return 130 if isinstance(error, StoppedError) else 2
+        _tell(error, console)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our rows has gone, as `head` does
@@ -328,6 +332,10 @@ def _config_parser(verb: str, arguments: Sequence[str], usage: str) -> ConfigPar
     parser.usage = usage
     parser.add_argument("DATA", type=str | None, nargs="?", default=None, help="where the clips are: sets data.path")
     return _shortened(parser, SHORT_FLAGS)
+
+
+def _tell(error: UnreelError, console: Console) -> None:
+    console.print(f"unreel: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _add_search_flags(parser: ConfigParser) -> None:

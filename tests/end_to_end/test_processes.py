@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+SETTINGS = ["--size", "[8,8]", "--batch-size", "4", "--model.encoder.channels", "[4]", "--workers", "0"]
+HARDWARE = ["--training.accelerator", "cpu", "--training.devices", "2", "--training.strategy", "ddp"]
 
 
 def test_two_processes_train_together(moving_dots: Path, tmp_path: Path) -> None:
-    settings = ["--size", "[8,8]", "--epochs", "1", "--batch-size", "4", "--model.encoder.channels", "[4]"]
-    hardware = ["--training.accelerator", "cpu", "--training.devices", "2", "--training.strategy", "ddp"]
     command = [sys.executable, "-m", "unreel", "train", str(moving_dots), "--out", str(tmp_path / "run")]
     done = subprocess.run(
-        [*command, *settings, *hardware, "--workers", "0"],
+        [*command, *SETTINGS, *HARDWARE, "--epochs", "1"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -29,3 +32,40 @@ def test_two_processes_train_together(moving_dots: Path, tmp_path: Path) -> None
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["n_test"] == len(tested)
     assert "per_frame_cnn" in metrics["controls"]
+
+
+def alive(group: int) -> bool:
+    """Whether a process of the group is still there after a while."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(moving_dots: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "unreel", "train", str(moving_dots), "--out", str(run)]
+    process = subprocess.Popen(
+        [*command, *SETTINGS, *HARDWARE, "--epochs", "10000"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (run / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "stopped by SIGTERM after step" in " ".join(told.split()), told
+    assert "Traceback" not in told, told
+    assert process.returncode == 130
+    assert told.count("stopped by") == 1, told
+    assert not alive(process.pid)

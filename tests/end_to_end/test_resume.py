@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -38,6 +39,40 @@ class StopAfter(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         if trainer.global_step + 1 == self.step:
             os.kill(os.getpid(), signal.SIGINT)
+
+
+class Terminate(Checkpoint):
+    """Sends this process a SIGTERM between steps, once so many are done. As a Checkpoint it is called last."""
+
+    def __init__(self, where: str, done: int) -> None:
+        self.where, self.done = where, done
+
+    def _at(self, where: str, trainer: Trainer) -> None:
+        if (where, trainer.global_step) == (self.where, self.done):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        self._at("before", trainer)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0) -> None:
+        if batch_idx == 0:
+            self._at("validation", trainer)
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        self._at("behind the epoch", trainer)
+
+
+def fit_with(callback: Callback, config: RunConfig, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    build = fitting.build_trainer
+
+    def build_stopping(*arguments):
+        trainer = build(*arguments)
+        trainer.callbacks.append(callback)
+        return trainer
+
+    with patch.context() as patched:
+        patched.setattr(fitting, "build_trainer", build_stopping)
+        experiment.fit(config, folder, QUIET)
 
 
 def assert_same_run(one: Path, two: Path) -> None:
@@ -69,17 +104,33 @@ def test_stopping_and_resuming_changes_no_bit(
 ) -> None:
     config, reference = undisturbed
     config = replace(config, data=replace(config.data, workers=workers))
-    build = fitting.build_trainer
-
-    def build_stopping(*arguments):
-        trainer = build(*arguments)
-        trainer.callbacks.insert(0, StopAfter(step))
-        return trainer
-
-    monkeypatch.setattr(fitting, "build_trainer", build_stopping)
     with pytest.raises(StoppedError, match=f"stopped by SIGINT after step {step}"):
-        experiment.fit(config, tmp_path / "run", QUIET)
-    monkeypatch.setattr(fitting, "build_trainer", build)
+        fit_with(StopAfter(step), config, tmp_path / "run", monkeypatch)
+    experiment.resume(tmp_path / "run", QUIET)
+    assert_same_run(reference, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("where", "done", "told"),
+    [
+        ("before", 0, "before its first step; nothing is lost"),
+        ("validation", 3, "after step 3; the state is saved"),
+        ("behind the epoch", 3, "after step 4; the state is saved"),
+        ("behind the epoch", 6, "after step 6; the state is saved"),
+    ],
+)
+def test_a_signal_between_steps_loses_nothing_either(
+    undisturbed: tuple[RunConfig, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    done: int,
+    told: str,
+) -> None:
+    """Lightning answers SIGTERM there by ending the process with exit code 0, in silence."""
+    config, reference = undisturbed
+    with pytest.raises(StoppedError, match=f"stopped by SIGTERM {told}"):
+        fit_with(Terminate(where, done), config, tmp_path / "run", monkeypatch)
     experiment.resume(tmp_path / "run", QUIET)
     assert_same_run(reference, tmp_path / "run")
 
@@ -122,6 +173,7 @@ def test_a_signal_to_the_whole_group_stops_as_one_to_the_process(
     finally:
         process.kill()
     assert "stopped by SIGTERM after step" in " ".join(told.split()), told
+    assert "Traceback" not in told, told
     assert process.returncode == 130
 
 
@@ -136,18 +188,10 @@ def test_a_run_of_another_version_is_refused_before_it_is_touched(
     undisturbed: tuple[RunConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, _ = undisturbed
-    build = fitting.build_trainer
-
-    def build_stopping(*arguments):
-        trainer = build(*arguments)
-        trainer.callbacks.insert(0, StopAfter(4))
-        return trainer
-
-    monkeypatch.setattr(fitting, "build_trainer", build_stopping)
-    monkeypatch.setattr(checkpoints, "FORMAT", "1")
-    with pytest.raises(StoppedError):
-        experiment.fit(config, tmp_path / "run", QUIET)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "FORMAT", "1")
+        with pytest.raises(StoppedError):
+            fit_with(StopAfter(4), config, tmp_path / "run", patched)
     monkeypatch.setattr(fitting, "build_dataset", None)  # nothing is read
     with pytest.raises(RunError, match="of format 2, got 1"):
         experiment.resume(tmp_path / "run", QUIET)

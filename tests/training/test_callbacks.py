@@ -144,6 +144,7 @@ class Saving(SimpleNamespace):
 
     saved = 0
     global_step = 7
+    world_size = 1
     is_last_batch = False
 
     def save_checkpoint(self, path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -85,11 +85,19 @@ class KeepWeights(Callback):
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
 
 
+class _Asked(NamedTuple):
+    received: int
+    """Number of the signal that came, 0 for none."""
+    due: bool
+    """Whether it is time to save within an epoch."""
+
+
 class KeepLast(Checkpoint):
     """Saves all that a resume needs after each epoch, every few minutes within one, and on Ctrl-C or SIGTERM.
 
-    On the first signal the step under way is finished, the state is saved and `StoppedError` is raised; a second signal
-    ends the process at once.
+    On the first signal the step or the validation under way is finished, the state is saved and `StoppedError` is
+    raised; a second signal ends the process at once. Where several processes train together, a signal to one stops all
+    of them after the same step.
 
     Args:
         path: the checkpoint file; it is replaced at once or not at all.
@@ -99,7 +107,7 @@ class KeepLast(Checkpoint):
     def __init__(self, path: Path, minutes: float) -> None:
         self.path, self.seconds = path, 60 * minutes
         self.saved_at = time.monotonic()
-        self.received: signal.Signals | None = None
+        self.received = 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -118,8 +126,16 @@ class KeepLast(Checkpoint):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        self.received = number
         signal.signal(number, signal.SIG_DFL)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen in place of Lightning, which has come between and would end the process on SIGTERM with exit code 0:
+        in the middle of a validation, or behind the last hook of an epoch, with nothing saved or said.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._receive)
+        self._stop_if(self._agreed(trainer).received, "before its first step; nothing is lost")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -127,18 +143,40 @@ class KeepLast(Checkpoint):
         """Save if it is time, or if a signal came."""
         if trainer.is_last_batch:
             return  # the end of the epoch saves in a moment
-        if self.received or time.monotonic() - self.saved_at >= self.seconds:
+        agreed = self._agreed(trainer)
+        if agreed.received or agreed.due:
             self._save(trainer)
+            self._stop_if(agreed.received, _saved(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after validation."""
         self._save(trainer)
+        self._stop_if(self._agreed(trainer).received, _saved(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A signal that came behind the last save."""
+        self._stop_if(self._agreed(trainer).received, _saved(trainer))
+
+    def _agreed(self, trainer: Trainer) -> _Asked:
+        """What was asked of any of the processes: each must save, and stop, where the others do."""
+        asked = _Asked(self.received, time.monotonic() - self.saved_at >= self.seconds)
+        if trainer.world_size == 1:
+            return asked
+        numbers = torch.tensor(asked, device=trainer.strategy.root_device)
+        received, due = trainer.strategy.reduce(numbers, reduce_op="max").tolist()
+        return _Asked(received, bool(due))
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
-        if self.received:
-            raise StoppedError(f"stopped by {self.received.name} after step {trainer.global_step}; the state is saved")
+
+    def _stop_if(self, received: int, where: str) -> None:
+        if received:
+            raise StoppedError(f"stopped by {signal.Signals(received).name} {where}")
+
+
+def _saved(trainer: Trainer) -> str:
+    return f"after step {trainer.global_step}; the state is saved"
 
 
 class ListLeftOut(Callback):
