@@ -55,9 +55,9 @@ from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
 
 DRAWN = 5
 """Captions of each clip that are drawn in self-critical training."""
-GENTLE = 0.05
-"""Share of the highest learning rate at which rewards are climbed: of `lr` 1e-3 the 5e-5 of self-critical.pytorch's
-scripts. At ten times of it captions became alike within an epoch."""
+GENTLE = 0.005
+"""Share of the highest learning rate at which rewards are climbed. At ten times of it the captions that a beam finds became
+alike within an epoch, and worse: docs/guides/captions.md."""
 
 
 class Caption(Task[Written]):

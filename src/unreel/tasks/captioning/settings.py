@@ -19,7 +19,7 @@ class CaptionConfig:
         scheduled_sampling: 0 to below 1, the share of the words before each that are the model's own in place of the
             true ones: 0 at the beginning of training, this at its end, in between a straight line.
         self_critical: so many epochs, the last ones, learn from the CIDEr-D of captions that are drawn, in place of
-            the words (Rennie et al. 2017, arXiv 1612.00563), with a schedule of their own up to a twentieth of the
+            the words (Rennie et al. 2017, arXiv 1612.00563), with a schedule of their own up to a 200th of the
             learning rate.
         concepts: weight of a second loss, of which words a clip's captions have, told from its features at a glance;
             see `captioning/concepts.py`. An encoder without pretrained weights learns to see by it; 1 is much, 0 none.
