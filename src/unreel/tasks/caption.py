@@ -56,8 +56,8 @@ from unreel.tokens import NAMES, UNKNOWN, TextConfig, Vocabulary, tokenise
 DRAWN = 5
 """Captions of each clip that are drawn in self-critical training."""
 GENTLE = 0.005
-"""Share of the highest learning rate at which rewards are climbed. At ten times of it the captions that a beam finds became
-alike within an epoch, and worse: docs/guides/captions.md."""
+"""Share of the highest learning rate at which rewards are climbed. At ten times of it the captions that a beam finds
+became alike within an epoch, and worse: docs/guides/captions.md."""
 
 
 class Caption(Task[Written]):
