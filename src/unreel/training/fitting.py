@@ -34,10 +34,11 @@ from unreel.models import Model, TextRNN, summarize
 from unreel.runs import Run
 from unreel.tasks import Caption, MultiTag, Regress, Task
 from unreel.training import estimate
-from unreel.training.callbacks import History, KeepLast, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
+from unreel.training.callbacks import History, KeepWeights, ListLeftOut, ProgressBar, SeedEveryStep
 from unreel.training.checkpoints import SafetensorsIO, check_resumable
 from unreel.training.features import FeatureCache, GivesFeatures, features_stay
 from unreel.training.statistics import fit_normalize
+from unreel.training.stopping import KeepLast
 from unreel.training.word_vectors import load_word_vectors
 
 EXPECTED_WARNINGS = (
