@@ -39,7 +39,8 @@ class Weights:
     def fill(self, picture: nn.Linear, embedding: nn.Embedding, head: nn.Linear) -> None:
         with torch.no_grad():
             picture.weight.copy_(self.picture)
-            picture.bias.zero_()
+            if picture.bias is not None:
+                picture.bias.zero_()
             embedding.weight.copy_(self.embedding)
             head.weight.copy_(self.head)
             head.bias.copy_(self.head_bias)
@@ -61,7 +62,8 @@ def unreel(weights: Weights, dtype: torch.dtype) -> Job:
     words, embedding, hidden = weights.sizes
     config = CaptionerConfig(encoder=EncoderConfig("identity"), embedding_size=embedding, hidden_size=hidden, dropout=0)
     model = Captioner(config, (weights.images.shape[1],), words)
-    weights.fill(model.picture, model.decoder.embedding, model.decoder.head)
+    model.picture.norm.eps = 0.0  # mean 0 and variance 1 at first: it changes nothing, as in the peers, who have none
+    weights.fill(model.picture.linear, model.decoder.embedding, model.decoder.head)
     with torch.no_grad():
         for name, parameter in model.decoder.recurrence.named_parameters():
             value = {"kernel": weights.kernel.T, "recurrent_kernel": weights.recurrent.T}.get(name.rpartition(".")[2])
