@@ -22,7 +22,7 @@ from unreel.errors import UnreelError
 
 
 class StoppedError(UnreelError):
-    """Training was asked to stop, and its state is saved."""
+    """Training was asked to stop, and nothing is lost: its state is saved, or it has made no step yet."""
 
 
 class _Asked(NamedTuple):
